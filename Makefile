@@ -1,0 +1,41 @@
+# Everything a developer or CI types. Each target sets up what it needs; nothing is installed twice.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 3000
+VENV := .venv
+BIN := $(VENV)/bin
+export BENTOML_DO_NOT_TRACK := 1
+export TRANSFORMERS_VERBOSITY := error
+
+.PHONY: serve test check format bench build
+
+serve: $(VENV)/installed
+	@$(BIN)/python -m entry.preflight $(HOST) $(PORT)
+	@exec $(BIN)/bentoml serve . --host $(HOST) --port $(PORT)
+
+test: $(VENV)/installed-dev
+	$(BIN)/pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.request
+
+build: $(VENV)/installed
+	$(BIN)/bentoml build
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,185 @@
+"""What a request must pass before BentoML sees it, and what becomes of one whose client goes away.
+
+BentoML answers an invalid request without what came, and logs it with the prompt in it; it downloads
+what a form's file field links to; and it works on for a client that has left. So this pure ASGI middleware
+checks size, content type and fields first, and cancels the work when the client disconnects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sdxl.config import Settings
+from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.request import GenerationRequest, RefineRequest
+
+logger = logging.getLogger("sdxl_relay")
+
+MAX_JSON_BYTES = 256_000  # four texts of 2,000 characters, each escaped to 12 bytes, and the rest
+JSON, FORM = "application/json", "multipart/form-data"
+ROUTES: Mapping[str, tuple[str, type[BaseModel]]] = {
+    "/generate": (JSON, GenerationRequest),
+    "/refine": (FORM, RefineRequest),
+}
+FILE_FIELD = "image"
+
+
+def error_response(error: RelayError) -> JSONResponse:
+    """An error as the client gets it."""
+    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    return JSONResponse(error.as_json(), error.status, headers)
+
+
+def add_gate(service: Any, settings: Settings) -> None:
+    """Puts the gate before a BentoML service."""
+    service.add_asgi_middleware(Gate, settings=settings)
+
+
+class Gate:
+    """The middleware. It passes on what is not one of `ROUTES`."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.limits = {JSON: MAX_JSON_BYTES, FORM: settings.max_upload_mb * 1_000_000}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Checks one request, then runs it for as long as its client stays."""
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in ROUTES:
+            await self.app(scope, receive, send)
+            return
+        media_type, model = ROUTES[scope["path"]]
+        try:
+            _check_media_type(Headers(scope=scope), media_type)
+            body = await _read_body(Headers(scope=scope), receive, self.limits[media_type])
+            await _check_fields(scope, body, media_type, model)
+        except RelayError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        except ClientGone:
+            return
+        except Exception:  # a bug of ours; left to BentoML, the client would wait for its answer until the time limit
+            logger.exception("a request could not be checked")
+            await error_response(
+                RelayError(500, "internal", "the request could not be checked; the server is at fault")
+            )(scope, receive, send)
+            return
+        await _while_connected(self.app, scope, body, receive, send)
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete."""
+
+
+def _check_media_type(headers: Headers, allowed: str) -> None:
+    got = headers.get("content-type", JSON).split(";")[0].strip().lower()
+    if got != allowed:
+        raise RelayError(
+            415,
+            "unsupported_media_type",
+            f"content-type: got {got}; allowed: {allowed}",
+            field="content-type",
+            got=got,
+        )
+
+
+async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    too_large = RelayError(413, "body_too_large", f"the body is too large; allowed: {limit} bytes", field="body")
+    if int(headers.get("content-length", "0")) > limit:
+        raise too_large
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise too_large
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _check_fields(scope: Scope, body: bytes, media_type: str, model: type[BaseModel]) -> None:
+    try:
+        if media_type == JSON:
+            model.model_validate_json(body)
+        else:
+            form = await _parse_form(scope, body)
+            model.model_validate(_fields(form))
+            await form.close()
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+async def _parse_form(scope: Scope, body: bytes) -> FormData:
+    try:
+        return await Request(scope, _replay(body)).form(max_files=1, max_fields=50, max_part_size=MAX_JSON_BYTES)
+    except HTTPException as error:
+        raise RelayError(400, "invalid_form", f"the body is not a valid form: {error.detail}") from None
+
+
+def _fields(form: FormData) -> dict[str, Any]:
+    """A form's text fields, read as BentoML reads them: as JSON where they are JSON."""
+    if not isinstance(form.get(FILE_FIELD), UploadFile):
+        raise invalid_field(FILE_FIELD, form.get(FILE_FIELD), "a picture as a file: PNG, JPEG or WebP")
+    fields: dict[str, Any] = {}
+    for name, value in form.items():
+        if name == FILE_FIELD:
+            continue
+        if isinstance(value, UploadFile):
+            raise invalid_field(name, value.filename, "text; the one file is the field image")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields
+
+
+def _replay(body: bytes) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    return receive
+
+
+async def _while_connected(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    """Runs the app on a body that was read already, and cancels it when the client disconnects."""
+    left = asyncio.Event()
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    first = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        if first:
+            return first.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    work = asyncio.ensure_future(app(scope, replay, send))
+    watching = asyncio.create_task(watch())
+    try:
+        await asyncio.wait((work, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+        await asyncio.wait((work,))
+        if not work.cancelled():
+            work.result()
+    finally:
+        watching.cancel()
+        work.cancel()

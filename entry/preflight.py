@@ -1,0 +1,23 @@
+"""What would keep the server from starting, said in one line before it is started."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from sdxl.config import Settings
+
+
+def main(host: str, port: str) -> None:
+    """Ends the process with a line that names the setting, the checkpoint or the port at fault."""
+    Settings.or_exit()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except (OSError, ValueError, OverflowError) as error:
+            sys.exit(f"sdxl-relay: cannot listen on {host}:{port}: {error}; choose another, as in PORT=3001 make serve")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

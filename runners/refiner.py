@@ -1,0 +1,144 @@
+"""The refiner stage: from a hand-off, or from a picture, to a finished picture."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import bentoml
+import torch
+from PIL import Image
+from torch import Tensor
+
+from runners.frames import Frame, pixels_of
+from runners.metrics import StageMetrics
+from runners.stage import RUNNER_OPTIONS, SETTINGS, denoising, load_checkpoint, picture, start_engine
+from runners.stream import Octets, stream_job
+from runners.unpickled import refuse_pickle
+from sdxl import sampler as samplers
+from sdxl.checkpoint import VAE_FACTOR
+from sdxl.errors import RelayError
+from sdxl.handoff import HandOff
+from sdxl.handoff_fields import HandOffError, HandOffFields
+from sdxl.prompt import check_clip_skip, refiner_conditioning, rows, truncated
+from sdxl.request import Refinement, RefineRequest
+from stepbatch.job import Denoising, Job
+
+
+@bentoml.service(name="sdxl_refiner", **RUNNER_OPTIONS)
+class RefinerRunner:
+    """Serves the refiner UNet."""
+
+    def __init__(self) -> None:
+        self.checkpoint = load_checkpoint("refiner")
+        self.metrics = StageMetrics("refiner")
+        self.engine = start_engine(self.checkpoint, self.metrics)
+
+    @bentoml.api
+    async def run(self, payload: Octets, /) -> AsyncGenerator[bytes, None]:
+        """Takes a hand-off (docs/handoff.md); streams frames (runners/frames.py)."""
+        async for frame in stream_job(self.engine, self.metrics, lambda: self.job_from_handoff(payload)):
+            yield frame
+
+    @bentoml.api
+    async def refine(self, payload: Octets, /) -> AsyncGenerator[bytes, None]:
+        """Takes a picture with its `RefineRequest` (a picture frame); streams frames."""
+        async for frame in stream_job(self.engine, self.metrics, lambda: self.job_from_picture(payload)):
+            yield frame
+
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        """Lets no future wait for ever."""
+        self.engine.stop()
+
+    def job_from_handoff(self, document: bytes) -> Job[Frame]:
+        """Goes on where the base stopped. Raises RelayError (400) for a hand-off that does not fit this refiner."""
+        handoff = self._read(document)
+        fields = handoff.fields
+        sampler = self._sampler(fields)
+        if samplers.digest(sampler) != fields.sampler_digest:
+            raise RelayError(
+                400,
+                "sampler_mismatch",
+                "hand-off field sampler_digest: the base's sampler is configured"
+                f" otherwise than this refiner's, so that their timesteps do not tile; got"
+                f" {fields.sampler_digest}, allowed is {samplers.digest(sampler)}",
+                field="sampler_digest",
+            )
+        if fields.cutoff is not None:
+            timesteps = samplers.refiner_steps(
+                sampler, fields.num_inference_steps, fields.cutoff, self.checkpoint.device
+            )
+        else:
+            assert fields.strength is not None  # HandOffFields holds that one of the two is there
+            timesteps = samplers.img2img_steps(
+                sampler, fields.num_inference_steps, fields.strength, self.checkpoint.device
+            )
+        generator = torch.Generator("cpu")
+        generator.set_state(handoff.generator_state)
+        return self._job(fields, handoff.latents, sampler, timesteps, generator, adds_noise=fields.cutoff is None)
+
+    def job_from_picture(self, payload: bytes) -> Job[Frame]:
+        """The refiner model card's own use: improve a picture one has."""
+        frame = Frame.decode(payload)
+        wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
+        sampler = self._sampler(wanted)
+        timesteps = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength, self.checkpoint.device)
+        image = Image.fromarray(pixels_of(frame))
+        generator = torch.Generator("cpu").manual_seed(wanted.seed)
+        return self._job(wanted, image, sampler, timesteps, generator, adds_noise=True)
+
+    def _job(
+        self,
+        wanted: HandOffFields | Refinement,
+        image: Tensor | Image.Image,
+        sampler: Any,
+        timesteps: Tensor,
+        generator: torch.Generator,
+        *,
+        adds_noise: bool,
+    ) -> Job[Frame]:
+        """`image` is latents [1, 4, h, w] or a picture."""
+        check_clip_skip(self.checkpoint, wanted.clip_skip)
+        pipeline = self.checkpoint.with_sampler(sampler)
+
+        def prepare() -> Denoising:
+            latents = pipeline.prepare_latents(
+                pipeline.image_processor.preprocess(image),
+                timesteps[:1],
+                1,
+                1,
+                self.checkpoint.dtype,
+                self.checkpoint.device,
+                generator,
+                adds_noise,
+            )
+            size = (latents.shape[-2] * VAE_FACTOR, latents.shape[-1] * VAE_FACTOR)
+            conditioning = refiner_conditioning(self.checkpoint, wanted, size, wanted.guidance_scale)
+            return denoising(
+                pipeline,
+                latents,
+                timesteps,
+                conditioning,
+                generator,
+                wanted.guidance_scale,
+                wanted.guidance_rescale,
+            )
+
+        def finish(latents: Tensor) -> Frame:
+            return picture(self.checkpoint, latents, {"truncated": truncated(self.checkpoint, wanted)})
+
+        return Job(prepare=prepare, finish=finish, rows=rows(wanted.guidance_scale))
+
+    def _sampler(self, wanted: HandOffFields | Refinement) -> Any:
+        return samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
+
+    def _read(self, document: bytes) -> HandOff:
+        limit = SETTINGS.max_upload_mb * 1_000_000
+        try:
+            return HandOff.decode(document, max_bytes=limit, max_pixels=SETTINGS.max_pixels)
+        except HandOffError as error:
+            raise RelayError(400, "invalid_handoff", str(error)) from error
+
+
+refuse_pickle(RefinerRunner)

@@ -1,0 +1,97 @@
+"""A runner's side of a call: takes a job into the engine, and streams what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Annotated
+
+from bentoml.validators import ContentType
+from pydantic import ValidationError
+
+from runners.frames import Frame, FrameError, Kind
+from runners.metrics import Outcome, StageMetrics
+from sdxl.errors import RelayError, invalid_request
+from stepbatch.engine import Engine
+from stepbatch.errors import EngineStopped, NonFiniteLatents, QueueFull
+from stepbatch.job import Job
+
+# Raw bytes travel as they are on every transport, and are never pickled.
+Octets = Annotated[bytes, ContentType("application/octet-stream")]
+
+logger = logging.getLogger("sdxl_relay")
+
+
+async def stream_job(
+    engine: Engine, metrics: StageMetrics, make_job: Callable[[], Job[Frame]]
+) -> AsyncGenerator[bytes, None]:
+    """Frames of one job. Leaving the generator early, as a lost client does, cancels the job."""
+    loop = asyncio.get_running_loop()
+    frames: asyncio.Queue[Frame] = asyncio.Queue()
+
+    def post(frame: Frame) -> None:  # from the engine's thread
+        loop.call_soon_threadsafe(frames.put_nowait, frame)
+
+    def post_end(future: Future[Frame]) -> None:
+        metrics.left(_outcome(future))
+        post(_ending(job, future))
+
+    try:
+        job = make_job()
+        job.on_step = lambda done, steps: post(Frame(kind=Kind.PROGRESS, meta={"step": done, "steps": steps}))
+        engine.submit(job)
+    except Exception as error:
+        metrics.refused()
+        yield _error(error).encode()
+        return
+    metrics.entered()
+    job.future.add_done_callback(post_end)
+    try:
+        yield Frame(kind=Kind.ACCEPTED).encode()
+        while True:
+            frame = await frames.get()
+            yield frame.encode()
+            if frame.kind >= Kind.RESULT:
+                return
+    finally:
+        job.cancel()
+
+
+def _outcome(future: Future[Frame]) -> Outcome:
+    if future.cancelled():
+        return "cancelled"
+    return "failed" if future.exception() else "done"
+
+
+def _ending(job: Job[Frame], future: Future[Frame]) -> Frame:
+    if future.cancelled():
+        return _error(RelayError(503, "cancelled", "the job was cancelled"))
+    error = future.exception()
+    if error is not None:
+        return _error(error)
+    result = future.result()
+    return Frame(kind=Kind.RESULT, meta={**result.meta, "timings": asdict(job.timings)}, body=result.body)
+
+
+def _error(error: BaseException) -> Frame:
+    return Frame(kind=Kind.ERROR, meta=_as_relay_error(error).as_frame())
+
+
+def _as_relay_error(error: BaseException) -> RelayError:
+    if isinstance(error, RelayError):
+        return error
+    if isinstance(error, ValidationError):
+        return invalid_request(error)
+    if isinstance(error, FrameError):
+        return RelayError(400, "invalid_frame", str(error))
+    if isinstance(error, QueueFull):
+        return RelayError(429, "queue_full", f"the queue is full: {error}", retry_after_s=5)
+    if isinstance(error, EngineStopped):
+        return RelayError(503, "stopping", "the runner is stopping", retry_after_s=5)
+    if isinstance(error, NonFiniteLatents):
+        return RelayError(500, "non_finite", "the model gave latents that are not finite; the server is at fault")
+    logger.error("a job failed", exc_info=error)
+    return RelayError(500, "job_failed", f"the job failed ({type(error).__name__}); the server is at fault")

@@ -1,0 +1,107 @@
+"""Loads a stage's checkpoint with diffusers' own pipelines."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import diffusers
+import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from pydantic import ValidationError
+
+from sdxl.config import ConfigurationError, Settings
+from sdxl.request import Defaults
+
+Stage = Literal["base", "refiner"]
+PIPELINES: dict[Stage, Any] = {"base": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
+VAE_FACTOR = 8  # pixels per latent, in both directions
+
+
+@dataclass(kw_only=True, eq=False)
+class Checkpoint:
+    """A loaded stage. The pipeline is shared by all jobs, and only the engine's thread calls its models."""
+
+    pipeline: Any  # StableDiffusionXLPipeline or StableDiffusionXLImg2ImgPipeline
+    defaults: Defaults
+    digest: str
+    device: str
+    dtype: torch.dtype
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]:
+        """The configuration that every sampler of this checkpoint is made from."""
+        return dict(self.pipeline.scheduler.config)
+
+    @cached_property
+    def max_clip_skip(self) -> int:
+        """How many of the text encoders' last layers can be skipped, beyond the one that SDXL always skips."""
+        encoders = (self.pipeline.text_encoder, self.pipeline.text_encoder_2)
+        return min(encoder.config.num_hidden_layers for encoder in encoders if encoder is not None) - 1
+
+    def with_sampler(self, sampler: Any) -> Any:
+        """The pipeline as one job sees it: the same models, and the job's own sampler."""
+        own = copy.copy(self.pipeline)
+        own.scheduler = sampler
+        return own
+
+
+def load(stage: Stage, settings: Settings) -> Checkpoint:
+    """Loads the stage's checkpoint folder. Raises ConfigurationError if it is not one of SDXL's."""
+    diffusers.utils.logging.set_verbosity_error()  # its warnings repeat prompts
+    folder: Path = getattr(settings, stage)
+    device = _device(settings)
+    dtype = _dtype(settings, device)
+    pipeline = (
+        PIPELINES[stage]
+        .from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, add_watermarker=False)
+        .to(device)
+    )
+    native_px = pipeline.unet.config.sample_size * VAE_FACTOR
+    return Checkpoint(
+        pipeline=pipeline,
+        defaults=_defaults(folder, native_px),
+        digest=digest(folder),
+        device=device,
+        dtype=dtype,
+    )
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a checkpoint's JSON and safetensors files."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors")):
+        total.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _defaults(folder: Path, native_px: int) -> Defaults:
+    own = Defaults().of_size(native_px)
+    path = folder / "relay.json"
+    if not path.exists():
+        return own
+    try:
+        given = Defaults.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+    return own.model_copy(update=given.model_dump(exclude_unset=True))
+
+
+def _device(settings: Settings) -> str:
+    if settings.device != "auto":
+        return settings.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(settings: Settings, device: str) -> torch.dtype:
+    name = settings.dtype
+    if name == "auto":
+        name = "float32" if device == "cpu" else "float16"
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype

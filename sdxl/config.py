@@ -1,0 +1,73 @@
+"""The settings, read once at start from environment variables `SDXL_…`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+PREFIX = "SDXL_"
+MINI = Path(__file__).parent.parent / "checkpoints" / "mini"
+
+
+class ConfigurationError(Exception):
+    """An `SDXL_…` variable is unknown, or its value cannot be used. The message names it."""
+
+
+def _existing_folder(value: object) -> Path:
+    folder = Path(str(value))
+    if not (folder / "model_index.json").is_file():
+        raise ValueError("no checkpoint there: a folder with a model_index.json is expected")
+    return folder
+
+
+Checkpoint = Annotated[Path, BeforeValidator(_existing_folder)]
+
+
+class Settings(BaseModel):
+    """Every setting with its default; the variable's name is the field's in capitals, with `SDXL_` before it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    base: Checkpoint = MINI / "base"
+    refiner: Checkpoint = MINI / "refiner"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    max_rows: Annotated[int, Field(ge=1, le=256)] = 16
+    """Rows of one UNet call at most."""
+    max_jobs: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Jobs that one runner holds, waiting or running; one more gets a 429."""
+    max_pixels: Annotated[int, Field(ge=64 * 64)] = 1536 * 1024
+    """Pixels of one picture at most."""
+    max_upload_mb: Annotated[int, Field(ge=1, le=1_000)] = 20
+    """Size of a request's body at most, in megabytes of 10**6 bytes."""
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """Time for one request; what takes longer gets a 504."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Raises ConfigurationError with one line that names the variable at fault."""
+        given = {
+            name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = f"{PREFIX}{str(first['loc'][0]).upper()}"
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(sorted(f"{PREFIX}{field.upper()}" for field in cls.model_fields))
+                raise ConfigurationError(f"{name} is not a setting; there are {known}") from None
+            raise ConfigurationError(f"{name}={first['input']}: {first['msg']}") from None
+
+    @classmethod
+    def or_exit(cls) -> Settings:
+        """The settings of this process; ends it with the one line that says what is wrong with them."""
+        try:
+            return cls.from_environment()
+        except ConfigurationError as error:
+            sys.exit(f"sdxl-relay: {error}")

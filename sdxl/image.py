@@ -1,0 +1,139 @@
+"""Pictures: encoded and watermarked for the client, and read from uploads that nobody vouches for.
+
+The entry service calls this in threads.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from imwatermark import WatermarkEncoder
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from sdxl.request import OutputFormat
+
+MEDIA_TYPES: dict[OutputFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+WATERMARK_BITS = [int(bit) for bit in "101100111110110010010000011110111011000110011110"]  # diffusers' own
+WATERMARK_MIN_WIDTH_PX = 256  # diffusers leaves narrower pictures as they are
+WATERMARK_MIN_PIXELS = 256 * 256  # invisible-watermark refuses smaller ones
+
+MAX_JPEG_SCANS = 100  # encoders write about ten; a scan of 16 bytes can cost a decoder milliseconds
+
+
+class PictureError(ValueError):
+    """An upload is not a picture that can be used."""
+
+
+class UnsupportedPictureError(PictureError):
+    """The upload is not a PNG, JPEG or WebP file."""
+
+
+class PictureTooLargeError(PictureError):
+    """The upload has too many bytes, or declares too many pixels."""
+
+
+class BrokenPictureError(PictureError):
+    """The upload begins as a picture, but cannot be decoded to its end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPicture:
+    """A picture as the client gets it."""
+
+    data: bytes
+    media_type: str
+    watermarked: bool
+
+
+def encode_picture(
+    pixels: NDArray[np.uint8], *, output_format: OutputFormat, quality: int, watermark: bool
+) -> EncodedPicture:
+    """Encode `pixels` [height, width, 3], RGB, uint8.
+
+    `quality` (1 to 100) is for JPEG and WebP; PNG is without loss. With `watermark`, the picture carries
+    :data:`WATERMARK_BITS`, unless it is too small for them. They can be read from a PNG or JPEG picture of
+    1024 x 1024; some are lost in smaller ones, and most in a WebP picture of a quality under 95.
+    """
+    height_px, width_px, _ = pixels.shape
+    marks = watermark and width_px >= WATERMARK_MIN_WIDTH_PX and height_px * width_px >= WATERMARK_MIN_PIXELS
+    picture = Image.fromarray(_with_watermark(pixels) if marks else pixels)
+    options: dict[OutputFormat, dict[str, int | str]] = {
+        "png": {"compress_level": 1},  # less than half of the default's time, 15% more bytes
+        "jpeg": {"quality": quality, "subsampling": "4:4:4"},  # coarser colours would wipe out the watermark
+        "webp": {"quality": quality},
+    }
+    buffer = BytesIO()
+    picture.save(buffer, output_format, **options[output_format])
+    return EncodedPicture(data=buffer.getvalue(), media_type=MEDIA_TYPES[output_format], watermarked=marks)
+
+
+def read_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> Image.Image:
+    """Decode an upload to an RGB picture: upright, its first frame, transparency flattened onto white.
+
+    Raises UnsupportedPictureError, PictureTooLargeError or BrokenPictureError. The number of pixels is
+    checked before any is decoded.
+    """
+    size_bytes = upload.stat().st_size if isinstance(upload, Path) else len(upload)
+    if size_bytes > max_bytes:
+        raise PictureTooLargeError(f"picture of {size_bytes} bytes, allowed are {max_bytes}")
+    data = upload.read_bytes() if isinstance(upload, Path) else upload
+    reader = _reader_for(data)
+    try:
+        picture = reader(BytesIO(data))
+        _check_pixels(picture, max_pixels)
+        return _flattened(ImageOps.exif_transpose(picture))
+    except PictureError:
+        raise
+    except Image.DecompressionBombError:  # of these readers only WebP's looks at the size by itself
+        raise PictureTooLargeError(f"WebP picture too large for Pillow, allowed are {max_pixels} pixels") from None
+    except Exception as error:  # for broken data Pillow raises a dozen kinds, from SyntaxError to zlib.error
+        raise BrokenPictureError(f"broken or truncated {reader.format} picture: {error!s:.200}") from None
+
+
+def _reader_for(data: bytes) -> type[ImageFile]:
+    """Return Pillow's reader for `data`.
+
+    Image.open would do, but for its decompression bomb warning, which can only be silenced globally.
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if data.startswith(b"\xff\xd8\xff"):
+        scans = data.count(b"\xff\xda")
+        if scans > MAX_JPEG_SCANS:
+            raise BrokenPictureError(f"JPEG picture of {scans} scans, allowed are {MAX_JPEG_SCANS}")
+        return JpegImageFile
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return WebPImageFile
+    raise UnsupportedPictureError(f"file that begins with {data[:12]!r}, allowed are PNG, JPEG and WebP")
+
+
+def _check_pixels(picture: Image.Image, max_pixels: int) -> None:
+    if (pixels := picture.width * picture.height) > max_pixels:
+        size = f"{picture.width} x {picture.height} = {pixels} pixels"
+        raise PictureTooLargeError(f"picture of {size}, allowed are {max_pixels}")
+
+
+def _flattened(picture: Image.Image) -> Image.Image:
+    if picture.mode == "I;16":  # Pillow's own conversion cuts off at 255 instead of scaling
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+
+
+def _with_watermark(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a marked copy of `pixels` [height, width, 3], as diffusers marks it."""
+    bgr = np.ascontiguousarray(pixels[:, :, ::-1], dtype=np.float32)
+    encoder = WatermarkEncoder()
+    encoder.set_watermark("bits", WATERMARK_BITS)
+    marked = encoder.encode(bgr, "dwtDct")
+    rounded: NDArray[np.uint8] = marked[:, :, ::-1].clip(0, 255).round().astype(np.uint8)
+    return rounded

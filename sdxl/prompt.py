@@ -1,0 +1,111 @@
+"""From words and sizes to what the UNets are conditioned on, by diffusers' own pipelines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sdxl.checkpoint import Checkpoint
+from sdxl.errors import invalid_field
+from sdxl.handoff_fields import HandOffFields
+from sdxl.request import Generation, Pair, Refinement
+from stepbatch.job import Conditioning
+
+# What the text encoders and the size conditioning are told by.
+Words = Generation | Refinement | HandOffFields
+
+
+def rows(guidance_scale: float) -> int:
+    """Rows of a job: two with guidance; a scale up to 1 means none (the pipelines' do_classifier_free_guidance)."""
+    return 2 if guidance_scale > 1 else 1
+
+
+def base_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guidance_scale: float) -> Conditioning:
+    """The base's conditioning for a picture of `size` (height, width), as StableDiffusionXLPipeline makes it."""
+    pipeline = checkpoint.pipeline
+
+    def ids(original: Pair, crop: Pair, target: Pair) -> torch.Tensor:
+        made: torch.Tensor = pipeline._get_add_time_ids(
+            original,
+            crop,
+            target,
+            dtype=checkpoint.dtype,
+            text_encoder_projection_dim=pipeline.text_encoder_2.config.projection_dim,
+        )
+        return made
+
+    positive = negative = ids(words.original_size or size, words.crops_coords_top_left, words.target_size or size)
+    if words.negative_original_size is not None and words.negative_target_size is not None:
+        negative = ids(words.negative_original_size, words.negative_crops_coords_top_left, words.negative_target_size)
+    return _conditioning(checkpoint, words, guidance_scale, positive, negative)
+
+
+def refiner_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guidance_scale: float) -> Conditioning:
+    """The refiner's conditioning for a picture of `size`, as StableDiffusionXLImg2ImgPipeline makes it."""
+    pipeline = checkpoint.pipeline
+    original, target = words.original_size or size, words.target_size or size
+    positive, negative = pipeline._get_add_time_ids(
+        original,
+        words.crops_coords_top_left,
+        target,
+        words.aesthetic_score,
+        words.negative_aesthetic_score,
+        words.negative_original_size or original,
+        words.negative_crops_coords_top_left,
+        words.negative_target_size or target,
+        dtype=checkpoint.dtype,
+        text_encoder_projection_dim=pipeline.text_encoder_2.config.projection_dim,
+    )
+    return _conditioning(checkpoint, words, guidance_scale, positive, negative)
+
+
+def _conditioning(
+    checkpoint: Checkpoint,
+    words: Words,
+    guidance_scale: float,
+    positive_ids: torch.Tensor,
+    negative_ids: torch.Tensor,
+) -> Conditioning:
+    guided = rows(guidance_scale) == 2
+    embeddings, negative_embeddings, pooled, negative_pooled = checkpoint.pipeline.encode_prompt(
+        prompt=words.prompt,
+        prompt_2=words.prompt_2,
+        device=checkpoint.device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=guided,
+        negative_prompt=words.negative_prompt,
+        negative_prompt_2=words.negative_prompt_2,
+        clip_skip=words.clip_skip,
+    )
+    ids = positive_ids.to(checkpoint.device)
+    if not guided:
+        return Conditioning(embeddings=embeddings, pooled=pooled, time_ids=ids)
+    return Conditioning(
+        embeddings=torch.cat([negative_embeddings, embeddings]),
+        pooled=torch.cat([negative_pooled, pooled]),
+        time_ids=torch.cat([negative_ids.to(checkpoint.device), ids]),
+    )
+
+
+def check_clip_skip(checkpoint: Checkpoint, clip_skip: int | None) -> None:
+    """Raises RelayError (400) if the text encoders have too few layers."""
+    if clip_skip is not None and clip_skip > checkpoint.max_clip_skip:
+        raise invalid_field("clip_skip", clip_skip, f"0 to {checkpoint.max_clip_skip}, the text encoders' depth")
+
+
+def truncated(checkpoint: Checkpoint, words: Words) -> list[str]:
+    """The names of the prompt fields of which the encoders read only the first 77 tokens."""
+    pipeline = checkpoint.pipeline
+    first, second = pipeline.tokenizer or pipeline.tokenizer_2, pipeline.tokenizer_2
+    texts: list[tuple[str, str | None, Any]] = [
+        ("prompt", words.prompt, first),
+        ("prompt_2", words.prompt_2, second),
+        ("negative_prompt", words.negative_prompt, first),
+        ("negative_prompt_2", words.negative_prompt_2, second),
+    ]
+    return [
+        name
+        for name, text, tokenizer in texts
+        if text and len(tokenizer(text, verbose=False).input_ids) > tokenizer.model_max_length
+    ]

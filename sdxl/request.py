@@ -1,0 +1,196 @@
+"""What a client may ask for: the typed requests, their bounds, and the checkpoint's defaults for what is left out.
+
+A request holds what came, None for what was left out. `GenerationRequest.with_defaults` gives a
+`Generation`, in which everything is settled; the two are never mixed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+MAX_PROMPT_CHARACTERS = 2_000
+MAX_SEED = 2**32 - 1
+MIN_SIDE_PX, MAX_SIDE_PX = 64, 8_192
+
+SamplerName = Literal[
+    "euler", "euler_ancestral", "heun", "ddim", "pndm", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde",
+    "unipc", "deis", "lcm",
+]  # fmt: skip
+RefineMode = Literal["ensemble", "sdedit", "none"]
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+
+def _as_pair(value: object) -> object:
+    """Pairs come as lists in JSON."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
+Prompt = Annotated[Text, StringConstraints(min_length=1, pattern=r"\S")]
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Side = Annotated[Integer, Field(ge=MIN_SIDE_PX, le=MAX_SIDE_PX, multiple_of=8)]
+Steps = Annotated[Integer, Field(ge=1, le=150)]
+Guidance = Annotated[Number, Field(ge=0, le=30)]
+Score = Annotated[Number, Field(ge=0, le=10)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+OpenShare = Annotated[Number, Field(gt=0, lt=1)]  # both ends excluded
+Strength = Annotated[Number, Field(gt=0, le=1)]
+Pixels = Annotated[Integer, Field(ge=0, le=65_504)]  # the largest half-precision number
+# BentoML's client wants `items` of every array, which pydantic's own schema of a tuple does not have.
+PAIR_SCHEMA = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": 65_504},
+    "minItems": 2,
+    "maxItems": 2,
+}
+Pair = Annotated[tuple[Pixels, Pixels], BeforeValidator(_as_pair), WithJsonSchema(PAIR_SCHEMA)]
+Seed = Annotated[Integer, Field(ge=0, le=MAX_SEED)]
+ClipSkip = Annotated[Integer, Field(ge=0, le=31)]  # the checkpoint's own depth is checked by the runners
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Request(_Model):
+    """The fields that both endpoints have. Pairs are (height, width) or (top, left) in pixels, as in diffusers."""
+
+    prompt: Prompt
+    prompt_2: Text | None = None
+    negative_prompt: Text | None = None
+    negative_prompt_2: Text | None = None
+    num_inference_steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    guidance_rescale: Share = 0.0
+    seed: Seed | None = None
+    scheduler: SamplerName | None = None
+    strength: Strength | None = None
+    aesthetic_score: Score = 6.0
+    negative_aesthetic_score: Score = 2.5
+    original_size: Pair | None = None
+    crops_coords_top_left: Pair = (0, 0)
+    target_size: Pair | None = None
+    negative_original_size: Pair | None = None
+    negative_crops_coords_top_left: Pair = (0, 0)
+    negative_target_size: Pair | None = None
+    clip_skip: ClipSkip | None = None
+    output_format: OutputFormat = "png"
+    quality: Annotated[Integer, Field(ge=1, le=100)] = 90
+    watermark: Annotated[bool, Strict()] = True
+
+
+class GenerationRequest(_Request):
+    """A picture from a prompt (`POST /generate`)."""
+
+    width: Side | None = None
+    height: Side | None = None
+    refiner_guidance_scale: Guidance | None = None
+    refine: RefineMode | None = None
+    high_noise_frac: OpenShare | None = None
+
+    def with_defaults(self, defaults: Defaults) -> Generation:
+        """Settles what was left out; the seed must have been drawn (else pydantic's ValidationError).
+
+        `guidance_scale` counts for both stages unless the refiner's is given.
+        """
+        values = self.model_dump(exclude_none=True, exclude=_PICTURE_FIELDS)
+        if self.guidance_scale is not None:
+            values.setdefault("refiner_guidance_scale", self.guidance_scale)
+        return Generation.model_validate({**defaults.model_dump(exclude_none=True), **values})
+
+
+class RefineRequest(_Request):
+    """A better picture from a picture (`POST /refine`), whose file comes in a field of its own."""
+
+    @field_validator("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        """Gives back the text that BentoML has read as JSON in a form's field: a prompt may be `123`."""
+        return str(value) if isinstance(value, int | float) else value
+
+    def with_defaults(self, defaults: Defaults) -> Refinement:
+        """Settles what was left out; guidance falls back to the checkpoint's guidance for the refiner."""
+        values = self.model_dump(exclude_none=True, exclude=_PICTURE_FIELDS)
+        own = {name: getattr(defaults, name) for name in ("num_inference_steps", "scheduler", "strength")}
+        guidance = {"guidance_scale": defaults.for_refiner}
+        return Refinement.model_validate({**own, **guidance, **values})
+
+
+_PICTURE_FIELDS = {"output_format", "quality", "watermark"}  # for the entry service alone
+
+
+class _Settled(_Model):
+    prompt: str
+    prompt_2: str | None = None
+    negative_prompt: str | None = None
+    negative_prompt_2: str | None = None
+    num_inference_steps: int
+    guidance_scale: float
+    guidance_rescale: float
+    seed: int
+    scheduler: SamplerName
+    strength: float
+    aesthetic_score: float
+    negative_aesthetic_score: float
+    original_size: Pair | None = None
+    crops_coords_top_left: Pair
+    target_size: Pair | None = None
+    negative_original_size: Pair | None = None
+    negative_crops_coords_top_left: Pair
+    negative_target_size: Pair | None = None
+    clip_skip: int | None = None
+
+
+class Generation(_Settled):
+    """A `GenerationRequest` with nothing left open. Without an original or target size, the picture's own counts."""
+
+    width: int
+    height: int
+    refiner_guidance_scale: float
+    refine: RefineMode
+    high_noise_frac: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_guidance_for_both(cls, values: dict[str, object]) -> dict[str, object]:
+        return {"refiner_guidance_scale": values["guidance_scale"], **values}
+
+
+class Refinement(_Settled):
+    """A `RefineRequest` with nothing left open."""
+
+
+class Defaults(_Model):
+    """What a checkpoint's relay.json may set; here, the values of a checkpoint without one."""
+
+    width: Side = 1024
+    height: Side = 1024
+    num_inference_steps: Steps = 30
+    guidance_scale: Guidance = 5.0
+    refiner_guidance_scale: Guidance | None = None
+    scheduler: SamplerName = "euler"
+    refine: RefineMode = "ensemble"
+    high_noise_frac: OpenShare = 0.8
+    strength: Strength = 0.3
+
+    @property
+    def for_refiner(self) -> float:
+        """The guidance scale of the refiner stage."""
+        return self.guidance_scale if self.refiner_guidance_scale is None else self.refiner_guidance_scale
+
+    def of_size(self, side_px: int) -> Self:
+        """These defaults for a checkpoint whose native size is a square of `side_px`."""
+        return self.model_copy(update={"width": side_px, "height": side_px})

@@ -1,0 +1,98 @@
+"""The entry service: typed endpoints over the two stages. The work is the runners', the picture file is made here."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import bentoml
+from bentoml.validators import ContentType
+from starlette.responses import Response
+
+from entry.answer import Stopwatch, picture_response
+from entry.gate import add_gate, error_response
+from entry.upload import picture_frame
+from runners.base import BaseRunner
+from runners.client import RunnerClient
+from runners.refiner import RefinerRunner
+from sdxl.config import Settings
+from sdxl.errors import RelayError
+from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
+
+SETTINGS = Settings.or_exit()
+Picture = Annotated[Path, ContentType("image/*")]
+Request = TypeVar("Request", GenerationRequest, RefineRequest)
+
+
+class RefineUpload(RefineRequest):
+    """A `RefineRequest` with its picture: PNG, JPEG or WebP."""
+
+    image: Picture
+
+
+@bentoml.service(name="sdxl_relay", workers=1, traffic={"timeout": SETTINGS.timeout_s + 30})
+class SDXLRelay:
+    """Makes pictures from prompts (`generate`), and better pictures from pictures (`refine`)."""
+
+    base = bentoml.depends(BaseRunner)
+    refiner = bentoml.depends(RefinerRunner)
+
+    def __init__(self) -> None:
+        # BentoML sets a dependency's address when it is first looked up on an instance.
+        cls = type(self)
+        self.to_base = RunnerClient("base", lambda: (self.base, cls.base)[1].url)
+        self.to_refiner = RunnerClient("refiner", lambda: (self.refiner, cls.refiner)[1].url)
+
+    @bentoml.api(route="/generate", input_spec=GenerationRequest)
+    async def generate(self, **fields: Any) -> Picture:
+        """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
+        return await _answer(self._generate(GenerationRequest(**fields)))
+
+    @bentoml.api(route="/refine", input_spec=RefineUpload)
+    async def refine(self, image: Path, **fields: Any) -> Picture:
+        """A better picture from a picture: by the refiner alone."""
+        return await _answer(self._refine(image, RefineRequest(**fields)))
+
+    @bentoml.on_shutdown
+    async def close(self) -> None:
+        """Closes the connections to the runners."""
+        await self.to_base.close()
+        await self.to_refiner.close()
+
+    async def _generate(self, request: GenerationRequest) -> Response:
+        request = _with_seed(request)
+        watch = Stopwatch()
+        result = await watch.stage("base", self.to_base.call("run", request.model_dump_json().encode()))
+        if result.meta.get("handoff"):
+            result = await watch.stage("refiner", self.to_refiner.call("run", result.body))
+        return await picture_response(request, result, watch)
+
+    async def _refine(self, image: Path, request: RefineRequest) -> Response:
+        request = _with_seed(request)
+        watch = Stopwatch()
+        upload = await watch.in_thread("picture", lambda: picture_frame(image, request, SETTINGS))
+        result = await watch.stage("refiner", self.to_refiner.call("refine", upload.encode()))
+        return await picture_response(request, result, watch)
+
+
+async def _answer(work: Coroutine[Any, Any, Response]) -> Any:
+    """Gives every fault its status. BentoML passes a response through as it is."""
+    try:
+        async with asyncio.timeout(SETTINGS.timeout_s):
+            return await work
+    except TimeoutError:
+        return error_response(RelayError(504, "timeout", f"not done within {SETTINGS.timeout_s:g} s"))
+    except RelayError as error:
+        return error_response(error)
+
+
+def _with_seed(request: Request) -> Request:
+    if request.seed is not None:
+        return request
+    return request.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+
+
+add_gate(SDXLRelay, SETTINGS)

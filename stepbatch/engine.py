@@ -1,0 +1,220 @@
+"""The engine: one thread that owns the model and works on whatever jobs the policy chooses."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from stepbatch.errors import EngineStopped, QueueFull
+from stepbatch.failure import Failure, attempt
+from stepbatch.job import Job, Phase
+from stepbatch.policy import Policy
+from stepbatch.tick import UNet, tick
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """An engine's counters at one moment."""
+
+    ticks: int
+    rows: int  # of all ticks together
+    done: int  # jobs that gave a result
+    cancelled: int
+    failed: int  # those that a stop cut short among them
+    waiting: int  # jobs not prepared yet
+    running: int  # jobs prepared and not ended
+
+
+class Engine:
+    """Runs denoising jobs together on one thread of its own; as a context manager it starts and stops.
+
+    Futures are resolved on the engine's thread (a cancelled one on the thread that cancels), never under a
+    lock: their callbacks may call `submit`, but neither they nor a job's callables may call `stop`.
+    """
+
+    def __init__(
+        self, unet: UNet, policy: Policy, *, max_jobs: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._unet = unet
+        self._policy = policy
+        self._max_jobs = max_jobs
+        self._clock = clock  # in seconds
+        # A daemon, so that an engine which nobody stopped does not keep the process alive.
+        self._thread = threading.Thread(target=self._run, name="stepbatch-engine", daemon=True)
+        self._changed = threading.Condition()  # guards what follows
+        self._jobs: list[Job[Any]] = []  # in order of arrival, none ended
+        self._is_stopped = False
+        self._counts: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to work, also on the jobs submitted before. Raises RuntimeError the second time."""
+        self._thread.start()
+
+    def submit(self, job: Job[Any]) -> None:
+        """Take the job in; from any thread.
+
+        Raises QueueFull or EngineStopped (the job may be submitted again, there or elsewhere), and ValueError
+        for a job that was submitted before.
+        """
+        with self._changed:
+            if self._is_stopped:
+                raise EngineStopped("the engine is stopped and takes no more jobs")
+            if len(self._jobs) >= self._max_jobs:
+                raise QueueFull(waiting=self._waiting(), max_jobs=self._max_jobs)
+            if job in self._jobs or job.phase is Phase.ENDED:
+                raise ValueError("a job is submitted once; make a new one")
+            job.submitted_at = self._clock()
+            self._jobs.append(job)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Let the tick, prepare or finish in hand end, then fail all other jobs with EngineStopped."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._fail_all()
+
+    @property
+    def stats(self) -> Stats:
+        """A snapshot; a job is counted as ended before its future is resolved."""
+        with self._changed:
+            waiting = self._waiting()
+            return Stats(
+                ticks=self._counts["ticks"],
+                rows=self._counts["rows"],
+                done=self._counts["done"],
+                cancelled=self._counts["cancelled"],
+                failed=self._counts["failed"],
+                waiting=waiting,
+                running=len(self._jobs) - waiting,
+            )
+
+    def _waiting(self) -> int:
+        return sum(job.phase is Phase.PREPARE for job in self._jobs)
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                while self._wait_for_jobs():
+                    self._work()
+        finally:
+            self._fail_all()
+
+    def _wait_for_jobs(self) -> bool:
+        """Block until there are jobs; whether the engine is to go on."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._is_stopped)
+            return not self._is_stopped
+
+    def _work(self) -> None:
+        """Drop what was cancelled, then do one piece of work: a preparation, a tick or a finish."""
+        jobs = self._live_jobs()
+        if not jobs:
+            return
+        chosen = self._choose(jobs)
+        match chosen[0].phase:
+            case Phase.PREPARE:
+                self._prepare(chosen[0])
+            case Phase.DENOISE:
+                self._tick(chosen)
+            case _:
+                self._finish(chosen[0])
+
+    def _live_jobs(self) -> list[Job[Any]]:
+        with self._changed:
+            jobs = list(self._jobs)
+        for job in jobs:
+            if job.future.cancelled():
+                self._retire(job, None)
+        return [job for job in jobs if job.phase is not Phase.ENDED]
+
+    def _choose(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
+        chosen = attempt(self._policy.choose, jobs, self._clock())
+        if isinstance(chosen, list) and chosen:
+            return chosen
+        error = chosen.error if isinstance(chosen, Failure) else None
+        logger.error("the policy chose none of %d jobs; taking the oldest alone", len(jobs), exc_info=error)
+        return jobs[:1]
+
+    def _prepare(self, job: Job[Any]) -> None:
+        begun_at = self._clock()
+        outcome = attempt(job.enter_denoising)
+        job.prepared_at = self._clock()
+        job.timings.queue_ms = _ms(begun_at - job.submitted_at)
+        job.timings.prepare_ms = _ms(job.prepared_at - begun_at)
+        if isinstance(outcome, Failure):
+            self._retire(job, outcome)
+
+    def _tick(self, jobs: list[Job[Any]]) -> None:
+        outcomes = tick(self._unet, [job.denoising for job in jobs])
+        ended_at = self._clock()
+        with self._changed:
+            self._counts.update(ticks=1, rows=sum(job.rows for job in jobs))
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.timings.denoise_ms = _ms(ended_at - job.prepared_at)
+            told = outcome if isinstance(outcome, Failure) else attempt(_advance, job, outcome)
+            if isinstance(told, Failure):
+                self._retire(job, told)
+
+    def _finish(self, job: Job[Any]) -> None:
+        begun_at = self._clock()
+        outcome = attempt(job.finish, job.denoising.latents)
+        job.timings.finish_ms = _ms(self._clock() - begun_at)
+        self._retire(job, outcome)
+
+    def _fail_all(self) -> None:
+        with self._changed:
+            self._is_stopped = True
+            jobs = list(self._jobs)
+        for job in jobs:
+            self._retire(job, Failure(error=EngineStopped("the engine was stopped before the job ended")))
+
+    def _retire(self, job: Job[Any], outcome: object) -> None:
+        """Free the job's place, then resolve its future (unless cancelled) with its result or Failure."""
+        # From here on the future cannot be cancelled any more, or it was before.
+        is_wanted = job.future.set_running_or_notify_cancel()
+        ending = "cancelled" if not is_wanted else "failed" if isinstance(outcome, Failure) else "done"
+        with self._changed:
+            job.end()
+            self._jobs.remove(job)
+            self._counts[ending] += 1
+        if is_wanted and isinstance(attempt(_resolve, job.future, outcome), Failure):
+            logger.error("a callback of a job's future raised an error that is no Exception")
+
+
+def _advance(job: Job[Any], latents: Tensor) -> None:
+    job.denoising.advance(latents)
+    if job.on_step is not None:
+        job.on_step(job.denoising.next_step, job.denoising.steps)
+
+
+def _resolve(future: Future[Any], outcome: object) -> None:
+    if isinstance(outcome, Failure):
+        future.set_exception(outcome.error)
+    else:
+        future.set_result(outcome)
+
+
+def _ms(seconds: float) -> float:
+    return seconds * 1000.0

@@ -1,0 +1,181 @@
+"""The engine's nouns: a job, the state of its denoising, and what it is conditioned on."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Generic, Protocol, TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Sampler(Protocol):
+    """What the engine needs of a noise sampler; diffusers' schedulers offer it."""
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """Scale latents [rows, 4, h, w] to what the UNet expects at the 0-d `timestep`."""
+
+    def step(
+        self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool, **options: object
+    ) -> tuple[Tensor, ...]:
+        """Return a tuple whose first item is the less noisy latents [1, 4, h, w]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Conditioning:
+    """What the UNet is told besides latents and timestep.
+
+    A job with guidance has two rows, first the negative prompt's, then the prompt's; one without has one.
+    Raises ValueError when the tensors differ in rows.
+    """
+
+    embeddings: Tensor  # [rows, tokens, width]
+    pooled: Tensor  # [rows, width]
+    time_ids: Tensor  # [rows, 6] for the base model, [rows, 5] for the refiner
+
+    def __post_init__(self) -> None:
+        rows = [len(tensor) for tensor in (self.embeddings, self.pooled, self.time_ids)]
+        if len(set(rows)) != 1:
+            raise ValueError(f"embeddings, pooled and time_ids must have equally many rows, got {rows}")
+
+    @property
+    def rows(self) -> int:
+        """Rows of each tensor."""
+        return len(self.embeddings)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Denoising:
+    """How far one job's latents have come, and all that its next step needs.
+
+    All tensors are on the UNet's device. The sampler holds state of its own and is never shared.
+    Raises ValueError for latents that are not one picture's, and for more than two rows.
+    """
+
+    latents: Tensor  # [1, 4, h, w], in the UNet's dtype
+    sampler: Sampler
+    timesteps: Tensor  # [steps], int64 or float32, from noisy to clean
+    conditioning: Conditioning
+    guidance_scale: float = 1.0  # without meaning when the conditioning has one row
+    guidance_rescale: float = 0.0  # 0 to 1; 0 is off
+    step_options: Mapping[str, object] = field(default_factory=dict)  # to every sampler.step: generator, eta
+    next_step: int = 0  # index into timesteps
+
+    def __post_init__(self) -> None:
+        if self.latents.ndim != 4 or len(self.latents) != 1:
+            raise ValueError(f"latents must be [1, channels, h, w], got {list(self.latents.shape)}")
+        if self.rows not in (1, 2):
+            raise ValueError(f"a job has 1 row, or 2 with guidance; its conditioning has {self.rows}")
+
+    @property
+    def rows(self) -> int:
+        """Rows this job adds to a tick: 2 with guidance, else 1."""
+        return self.conditioning.rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The latents' shape, on which all jobs of a tick must agree."""
+        return tuple(self.latents.shape)
+
+    @property
+    def timestep(self) -> Tensor:
+        """The next step's timestep, 0-d, as diffusers passes it to a sampler."""
+        return self.timesteps[self.next_step]
+
+    @property
+    def steps(self) -> int:
+        """Steps in all, done and to come."""
+        return len(self.timesteps)
+
+    @property
+    def remaining_steps(self) -> int:
+        """Steps to come."""
+        return self.steps - self.next_step
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no step is to come."""
+        return self.remaining_steps == 0
+
+    def advance(self, latents: Tensor) -> None:
+        """Take the latents [1, 4, h, w] that the next step has given, and count the step."""
+        self.latents = latents
+        self.next_step += 1
+
+
+class Phase(Enum):
+    """What a job needs next."""
+
+    PREPARE = auto()
+    DENOISE = auto()
+    FINISH = auto()
+    ENDED = auto()
+
+
+@dataclass(kw_only=True)
+class Timings:
+    """Where a job's wall time went, in milliseconds; complete once the job's future is resolved."""
+
+    queue_ms: float = 0.0  # from submission to the begin of its preparation
+    prepare_ms: float = 0.0
+    denoise_ms: float = 0.0  # from the end of its preparation to the end of its last tick so far
+    finish_ms: float = 0.0
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Job(Generic[T]):
+    """One picture's way through one stage.
+
+    `prepare`, `on_step` and `finish` run on the engine's thread, under torch.inference_mode. What one of
+    them raises becomes the future's exception (anything that is no Exception, wrapped in EngineError).
+    """
+
+    prepare: Callable[[], Denoising]
+    finish: Callable[[Tensor], T]  # from the final latents [1, 4, h, w] to the job's result
+    rows: int  # as its Denoising will have; known before, for admission
+    on_step: Callable[[int, int], None] | None = None  # (steps done, steps in all), after each step
+    future: Future[T] = field(init=False, default_factory=Future)
+    timings: Timings = field(init=False, default_factory=Timings)
+    submitted_at: float = field(init=False, default=0.0)  # seconds on the engine's clock
+    prepared_at: float = field(init=False, default=0.0)  # seconds on the engine's clock
+    _denoising: Denoising | None = field(init=False, default=None)
+    _has_ended: bool = field(init=False, default=False)
+
+    @property
+    def phase(self) -> Phase:
+        """What the job needs next; it changes on the engine's thread only."""
+        denoising = self._denoising  # read before _has_ended, because `end` writes them the other way round
+        if self._has_ended:
+            return Phase.ENDED
+        if denoising is None:
+            return Phase.PREPARE
+        return Phase.FINISH if denoising.is_finished else Phase.DENOISE
+
+    @property
+    def denoising(self) -> Denoising:
+        """The job's denoising; raises RuntimeError before it is prepared and after it has ended."""
+        if self._denoising is None:
+            raise RuntimeError("the job is not prepared yet, or has ended")
+        return self._denoising
+
+    def cancel(self) -> None:
+        """Give the job up; from any thread, any number of times, without effect once it has ended.
+
+        The future is cancelled at once, and the engine drops the job before its next tick.
+        """
+        # So cancelling the future itself, as asyncio.wrap_future does, is the very same thing.
+        self.future.cancel()
+
+    def enter_denoising(self) -> None:
+        """Prepare; for the engine. Raises what `prepare` raises, and ValueError if the rows differ."""
+        denoising = self.prepare()
+        if denoising.rows != self.rows:
+            raise ValueError(f"the job was admitted with rows={self.rows}, but prepared {denoising.rows}")
+        self._denoising = denoising
+
+    def end(self) -> None:
+        """Leave the engine; for the engine. Lets go of the tensors, however long the job is kept."""
+        self._has_ended = True
+        self._denoising = None

@@ -1,0 +1,88 @@
+"""One tick: one UNet call for many jobs, then each job's own guidance and sampler step."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from stepbatch.errors import NonFiniteLatents
+from stepbatch.failure import Failure, attempt
+from stepbatch.job import Conditioning, Denoising
+
+
+class UNet(Protocol):
+    """Predicts the noise (or velocity) of n independent rows."""
+
+    def __call__(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """From [n, 4, h, w], [n] and conditioning of n rows to [n, 4, h, w]."""
+
+
+def tick(unet: UNet, jobs: Sequence[Denoising]) -> list[Tensor | Failure]:
+    """Give each job's next latents [1, 4, h, w], or its failure; raises nothing.
+
+    All jobs have the same latent shape. An error of the UNet is the failure of every job in the call, one of
+    a job's own sampler or guidance is that job's alone. Of the jobs only their samplers' state is changed.
+    """
+    inputs = [attempt(model_input, job) for job in jobs]
+    sound = [(job, x) for job, x in zip(jobs, inputs, strict=True) if not isinstance(x, Failure)]
+    predictions = attempt(predict, unet, sound)
+    if isinstance(predictions, Failure):
+        return [x if isinstance(x, Failure) else predictions for x in inputs]
+    unread = iter(predictions)
+    return [
+        x if isinstance(x, Failure) else attempt(next_latents, job, next(unread))
+        for job, x in zip(jobs, inputs, strict=True)
+    ]
+
+
+def model_input(job: Denoising) -> Tensor:
+    """Repeat the latents for each of the job's rows and scale them: [rows, 4, h, w]."""
+    return job.sampler.scale_model_input(torch.cat([job.latents] * job.rows), job.timestep)
+
+
+def predict(unet: UNet, inputs: Sequence[tuple[Denoising, Tensor]]) -> tuple[Tensor, ...]:
+    """Stack all jobs' rows, call the UNet once, and split its answer into [rows, 4, h, w] for each job."""
+    jobs = [job for job, _ in inputs]
+    # torch.stack makes int64 and float32 together float32, which is exact for timesteps.
+    timesteps = torch.stack([job.timestep for job in jobs for _ in range(job.rows)])
+    conditioning = Conditioning(
+        embeddings=torch.cat([job.conditioning.embeddings for job in jobs]),
+        pooled=torch.cat([job.conditioning.pooled for job in jobs]),
+        time_ids=torch.cat([job.conditioning.time_ids for job in jobs]),
+    )
+    output = unet(torch.cat([x for _, x in inputs]), timesteps, conditioning)
+    return torch.split(output, [job.rows for job in jobs])
+
+
+def next_latents(job: Denoising, prediction: Tensor) -> Tensor:
+    """Take the job's step from its prediction [rows, 4, h, w] to its next latents [1, 4, h, w].
+
+    Raises NonFiniteLatents after the last step, and whatever the sampler raises.
+    """
+    if job.rows == 2:
+        prediction = guided(prediction, scale=job.guidance_scale, rescale=job.guidance_rescale)
+    timestep, sample = job.timestep, job.latents
+    stepped = job.sampler.step(prediction, timestep, sample, return_dict=False, **job.step_options)
+    # A sampler that changed the dtype would change it for the whole of the next tick.
+    latents = stepped[0].to(sample.dtype)
+    # Only here, because it makes the CPU wait for the GPU. NaN and infinity do not go away by themselves,
+    # nor do they reach other rows.
+    if job.remaining_steps == 1 and not torch.isfinite(latents).all():
+        raise NonFiniteLatents(f"the latents hold NaN or infinity after the last of {job.steps} steps")
+    return latents
+
+
+def guided(prediction: Tensor, *, scale: float, rescale: float) -> Tensor:
+    """Classifier-free guidance: from [2, 4, h, w], negative row first, to [1, 4, h, w].
+
+    `rescale` is the factor phi of arXiv 2305.08891, section 3.4: it draws the guided prediction's standard
+    deviation back to that of the prompt's own prediction, against overexposure.
+    """
+    negative, positive = prediction.chunk(2)
+    x_cfg = negative + scale * (positive - negative)
+    if rescale == 0.0:
+        return x_cfg
+    of_picture = (1, 2, 3)
+    x_rescaled = x_cfg * (positive.std(of_picture, keepdim=True) / x_cfg.std(of_picture, keepdim=True))
+    return rescale * x_rescaled + (1 - rescale) * x_cfg

@@ -1,0 +1,38 @@
+"""What many tests share: one running server with the mini checkpoint, and diffusers' pipelines over the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.service.reference import Reference
+from tests.service.server import ROOT, Server, serving
+
+settings.register_profile("no deadline", deadline=None)  # machines are shared, and their speed varies
+settings.load_profile("no deadline")
+
+MINI = ROOT / "checkpoints" / "mini"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("bentoml")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def reference() -> Reference:
+    return Reference.load(MINI)
+
+
+@pytest.fixture(scope="session")
+def epsilon_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pair as the real SDXL predicts noise (epsilon), with random UNets; all else is the mini checkpoint's."""
+    from tests.service.epsilon import write_epsilon_pair
+
+    folder = tmp_path_factory.mktemp("epsilon")
+    write_epsilon_pair(MINI, folder)
+    return folder

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sdxl.config import MINI, ConfigurationError, Settings
+
+
+def test_without_variables_the_mini_checkpoint_is_served() -> None:
+    settings = Settings.from_environment({"PATH": "/bin"})
+    assert (settings.base, settings.refiner) == (MINI / "base", MINI / "refiner")
+
+
+def test_variables_are_read() -> None:
+    settings = Settings.from_environment(
+        {"SDXL_MAX_ROWS": "4", "SDXL_BASE": str(MINI / "base"), "SDXL_TIMEOUT_S": "2.5"}
+    )
+    assert (settings.max_rows, settings.timeout_s) == (4, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SDXL_MAXROWS", "4", "SDXL_MAXROWS is not a setting; there are SDXL_BASE, "),
+        ("SDXL_MAX_ROWS", "0", "SDXL_MAX_ROWS=0: Input should be greater than or equal to 1"),
+        ("SDXL_MAX_ROWS", "four", "SDXL_MAX_ROWS=four: "),
+        ("SDXL_TIMEOUT_S", "-1", "SDXL_TIMEOUT_S=-1: "),
+        ("SDXL_DEVICE", "gpu", "SDXL_DEVICE=gpu: "),
+        ("SDXL_DTYPE", "float8", "SDXL_DTYPE=float8: "),
+        ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
+    ],
+)
+def test_a_bad_variable_is_named(name: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.from_environment({name: value})
+    assert said in str(raised.value)
+
+
+def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="SDXL_REFINER"):
+        Settings.from_environment({"SDXL_REFINER": str(tmp_path)})

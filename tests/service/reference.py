@@ -1,0 +1,78 @@
+"""What the SDXL model cards' own code gives: diffusers' pipelines, one shared CPU generator, float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdxl.sampler import SAMPLERS
+
+REFINER_ONLY = ("aesthetic_score", "negative_aesthetic_score")
+
+
+@dataclass
+class Reference:
+    """A pair of diffusers pipelines, used as the model cards use them."""
+
+    base: Any
+    refiner: Any
+
+    @classmethod
+    def load(cls, checkpoints: Path) -> Reference:
+        base = StableDiffusionXLPipeline.from_pretrained(checkpoints / "base", add_watermarker=False)
+        refiner = StableDiffusionXLImg2ImgPipeline.from_pretrained(checkpoints / "refiner", add_watermarker=False)
+        for pipeline in (base, refiner):
+            pipeline.set_progress_bar_config(disable=True)
+            pipeline.own_scheduler_config = dict(pipeline.scheduler.config)
+        return cls(base, refiner)
+
+    def generate(
+        self,
+        *,
+        seed: int,
+        scheduler: str = "euler",
+        refine: str = "ensemble",
+        high_noise_frac: float = 0.8,
+        strength: float = 0.3,
+        refiner_guidance_scale: float | None = None,
+        **fields: Any,
+    ) -> NDArray[np.uint8]:
+        """The fields are those of /generate; those without a default here are passed to both pipelines."""
+        self._set_sampler(scheduler)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        for_base = {name: value for name, value in fields.items() if name not in REFINER_ONLY}
+        for_refiner = {name: value for name, value in fields.items() if name not in ("width", "height")}
+        if refiner_guidance_scale is not None:
+            for_refiner["guidance_scale"] = refiner_guidance_scale
+        if refine == "none":
+            return np.asarray(self.base(generator=generator, **for_base).images[0])
+        if refine == "ensemble":
+            latents = self.base(generator=generator, denoising_end=high_noise_frac, output_type="latent", **for_base)
+            part = {"denoising_start": high_noise_frac}
+        else:
+            latents = self.base(generator=generator, output_type="latent", **for_base)
+            part = {"strength": strength}
+        return np.asarray(self.refiner(image=latents.images, generator=generator, **part, **for_refiner).images[0])
+
+    def refined(self, picture: Image.Image, *, seed: int, scheduler: str = "euler", **fields: Any) -> NDArray[np.uint8]:
+        self._set_sampler(scheduler)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        return np.asarray(self.refiner(image=picture, generator=generator, **fields).images[0])
+
+    def _set_sampler(self, name: str) -> None:
+        sampler, options = SAMPLERS[name]  # type: ignore[index]
+        for pipeline in (self.base, self.refiner):
+            pipeline.scheduler = sampler.from_config(pipeline.own_scheduler_config, **options)
+
+
+def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    """The largest difference of any two levels, 0 to 255."""
+    assert one.shape == other.shape
+    return int(np.abs(one.astype(int) - other.astype(int)).max())

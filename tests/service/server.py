@@ -1,0 +1,127 @@
+"""Starts the real `bentoml serve` for the tests, on a free port, with the checkpoints that a test asks for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    log: Path
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", timeout=300, **options)
+
+    def generate(self, **fields: Any) -> NDArray[np.uint8]:
+        """A picture of /generate, uint8 [height, width, 3]."""
+        return pixels(self.post("/generate", json=fields))
+
+    def refine(self, picture: bytes, **fields: Any) -> NDArray[np.uint8]:
+        """A picture of /refine."""
+        return pixels(self.post("/refine", data=fields, files={"image": ("picture.png", picture, "image/png")}))
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all series with these labels; 0 before there is one."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith((f"{name}{{", f"{name} ")) and all(pair in line for pair in wanted)
+        )
+
+
+def pixels(response: httpx.Response) -> NDArray[np.uint8]:
+    assert response.status_code == 200, response.text
+    return np.asarray(Image.open(BytesIO(response.content)).convert("RGB"))
+
+
+def environment(home: Path, **settings: object) -> dict[str, str]:
+    """The environment of a server of its own, without settings that the developer's shell may have."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SDXL_")}
+    return {
+        **kept,
+        "BENTOML_HOME": str(home),
+        "BENTOML_DO_NOT_TRACK": "1",
+        **{name: str(value) for name, value in settings.items()},
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(home: Path, target: str = ".", folder: Path = ROOT, **settings: object) -> Iterator[Server]:
+    """Runs `bentoml serve TARGET` in `folder` until the block ends; `settings` are environment variables."""
+    port = free_port()
+    log = home / "serve.log"
+    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(home, **settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(f"http://127.0.0.1:{port}", log)
+    try:
+        try:
+            wait_until_ready(server.url, process)
+        except (AssertionError, TimeoutError) as error:
+            raise RuntimeError(log.read_text()[-3000:]) from error
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        finally:
+            _kill_group(process.pid)
+            process.wait()
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Raises AssertionError if the process ends before it is ready, and TimeoutError if it takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended"
+        try:
+            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise TimeoutError(url)
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,34 @@
+"""The built bento serves the same pictures, without a network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.service.server import ROOT, Server, environment, serving
+
+REQUEST = {"prompt": "a red cube on top of a blue sphere, yellow background", "seed": 1}
+
+
+def test_the_built_bento_gives_the_same_picture(server: Server, tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    tag = built.stdout.strip().removeprefix("__tag__:")
+    bento = tmp_path / "bentos" / tag.replace(":", "/")
+    assert not (bento / "src" / "training").exists()
+    assert not (bento / "src" / "tests").exists()
+    elsewhere = tmp_path / "empty"
+    elsewhere.mkdir()
+    with serving(tmp_path, target=tag, folder=elsewhere, HF_HUB_OFFLINE="1") as from_bento:
+        answer = from_bento.post("/generate", json=REQUEST)
+    assert answer.status_code == 200, answer.text
+    assert answer.content == server.post("/generate", json=REQUEST).content

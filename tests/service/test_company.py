@@ -1,0 +1,35 @@
+"""Company changes nothing: unlike requests at once give the pictures that each gives alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+from typing import Any
+
+from sdxl.sampler import SAMPLERS
+from tests.service.reference import distance
+from tests.service.server import Server
+
+PROMPTS = ("a red cube on top of a blue sphere, yellow background", "a green cone, white background",
+           "an orange cylinder left of a purple cube, gray background")  # fmt: skip
+
+
+def unlike_requests(count: int) -> list[dict[str, Any]]:
+    sizes = cycle([{}, {"width": 160, "height": 128}, {}, {"width": 128, "height": 96}, {}])
+    steps, guidances = cycle([12, 20, 30, 15]), cycle([1.0, 3.0, 5.0])
+    modes = cycle(["ensemble", "ensemble", "sdedit", "none"])
+    return [{"prompt": PROMPTS[i % 3], "seed": i, "scheduler": scheduler, "num_inference_steps": next(steps),
+             "guidance_scale": next(guidances), "refine": next(modes), **next(sizes)}
+            for i, scheduler in enumerate(islice(cycle(SAMPLERS), count))]  # fmt: skip
+
+
+def test_24_unlike_requests_at_once(server: Server) -> None:
+    requests = unlike_requests(24)
+    alone = [server.generate(**request) for request in requests]
+    before = server.metric("sdxl_relay_ticks_total", stage="base"), server.metric("sdxl_relay_rows_total", stage="base")
+    with ThreadPoolExecutor(24) as pool:
+        together = list(pool.map(lambda request: server.generate(**request), requests))
+    ticks = server.metric("sdxl_relay_ticks_total", stage="base") - before[0]
+    rows = server.metric("sdxl_relay_rows_total", stage="base") - before[1]
+    assert [distance(one, other) <= 2 for one, other in zip(alone, together, strict=True)] == [True] * 24
+    assert rows / ticks > 4

@@ -1,0 +1,64 @@
+"""A full queue, a time limit and a lost runner are said with their status, and pass."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.server import Server, serving
+from tests.service.test_disconnect import wait_for
+
+QUICK: dict[str, Any] = {"prompt": "a green cone, white background", "num_inference_steps": 6, "seed": 1}
+SLOW: dict[str, Any] = {**QUICK, "num_inference_steps": 150, "width": 512, "height": 512, "refine": "none"}
+
+
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with room for two jobs a stage, and 5 seconds for a request."""
+    home = tmp_path_factory.mktemp("bentoml")
+    with serving(home, SDXL_MAX_JOBS=2, SDXL_TIMEOUT_S=5) as running:
+        yield running
+
+
+def works_again(server: Server) -> bool:
+    return server.post("/generate", json=QUICK).status_code == 200
+
+
+def test_a_full_queue_and_a_time_limit(small_server: Server) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: small_server.post("/generate", json=SLOW), range(6)))
+    assert sorted(answer.status_code for answer in answers) == [429] * 4 + [504] * 2
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code == 429)
+    assert all(answer.json()["error"] for answer in answers)
+    wait_for(lambda: works_again(small_server))
+
+
+def runner_pid(server: Server, name: str) -> int:
+    """The process of the service `name` under this server, told by its home in the environment."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, home = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        except OSError:  # it has ended meanwhile, or is another user's
+            continue
+        if name.encode() in command and str(server.log.parent).encode() in home:
+            return int(process.name)
+    raise LookupError(name)
+
+
+def test_a_lost_runner_is_a_503_and_comes_back(small_server: Server) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        ticks = small_server.metric("sdxl_relay_ticks_total", stage="base")
+        pending = pool.submit(small_server.post, "/generate", json=SLOW)
+        wait_for(lambda: small_server.metric("sdxl_relay_ticks_total", stage="base") > ticks)
+        os.kill(runner_pid(small_server, "sdxl_base"), signal.SIGKILL)
+        answer = pending.result()
+    assert answer.status_code == 503, answer.text
+    assert int(answer.headers["retry-after"]) > 0
+    assert "base runner" in answer.json()["error"]
+    wait_for(lambda: works_again(small_server))
