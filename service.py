@@ -24,6 +24,8 @@ from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
 
 SETTINGS = Settings.or_exit()
 Picture = Annotated[Path, ContentType("image/*")]
+# What distinguishes a container's installation: requirements.txt names a package of the project's own.
+IMAGE = bentoml.images.Image().build_include("standins")
 Request = TypeVar("Request", GenerationRequest, RefineRequest)
 
 
@@ -33,7 +35,7 @@ class RefineUpload(RefineRequest):
     image: Picture
 
 
-@bentoml.service(name="sdxl_relay", workers=1, traffic={"timeout": SETTINGS.timeout_s + 30})
+@bentoml.service(name="sdxl_relay", workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
     """Makes pictures from prompts (`generate`), and better pictures from pictures (`refine`)."""
 

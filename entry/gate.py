@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sdxl.config import Settings
@@ -67,6 +67,7 @@ class Gate:
             await error_response(error)(scope, receive, send)
             return
         except ClientGone:
+            await CLIENT_GONE(scope, receive, send)
             return
         except Exception:  # a bug of ours; left to BentoML, the client would wait for its answer until the time limit
             logger.exception("a request could not be checked")
@@ -75,6 +76,11 @@ class Gate:
             )(scope, receive, send)
             return
         await _while_connected(self.app, scope, body, receive, send)
+
+
+# nginx's status for a client that left. Nobody reads it, but a request that ends without an answer is one that
+# BentoML's time limit goes on waiting for, and with it the server's shutdown.
+CLIENT_GONE = Response(status_code=499)
 
 
 class ClientGone(Exception):
@@ -178,7 +184,9 @@ async def _while_connected(app: ASGIApp, scope: Scope, body: bytes, receive: Rec
         if not work.done():
             work.cancel()
         await asyncio.wait((work,))
-        if not work.cancelled():
+        if work.cancelled():
+            await CLIENT_GONE(scope, receive, send)
+        else:
             work.result()
     finally:
         watching.cancel()

@@ -45,3 +45,21 @@ def test_a_client_that_leaves_frees_its_rows(server: Server, stage: str, fields:
     ticks = server.metric("sdxl_relay_ticks_total", **labels)
     time.sleep(0.5)
     assert server.metric("sdxl_relay_ticks_total", **labels) == ticks
+    wait_for(lambda: requests_in_progress(server) == 0)
+
+
+@pytest.mark.parametrize("body", [b"", b'{"prompt": "a green'])
+def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten(server: Server, body: bytes) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            b"POST /generate HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+            b"content-length: 100\r\n\r\n%s" % body
+        )
+        wait_for(lambda: requests_in_progress(server) == 1)
+    wait_for(lambda: requests_in_progress(server) == 0)
+
+
+def requests_in_progress(server: Server) -> float:
+    """What the entry still works on; a server that stops waits for it."""
+    return server.metric("bentoml_service_request_in_progress", service_name="sdxl_relay", endpoint="/generate")
