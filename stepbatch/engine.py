@@ -17,7 +17,7 @@ from stepbatch.errors import EngineStopped, QueueFull
 from stepbatch.failure import Failure, attempt
 from stepbatch.job import Job, Phase
 from stepbatch.policy import Policy
-from stepbatch.tick import UNet, tick
+from stepbatch.tick import KeptStack, UNet, tick
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Engine:
         self, unet: UNet, policy: Policy, *, max_jobs: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._unet = unet
+        self._stack = KeptStack()
         self._policy = policy
         self._max_jobs = max_jobs
         self._clock = clock  # in seconds
@@ -167,7 +168,7 @@ class Engine:
             self._retire(job, outcome)
 
     def _tick(self, jobs: list[Job[Any]]) -> None:
-        outcomes = tick(self._unet, [job.denoising for job in jobs])
+        outcomes = tick(self._unet, [job.denoising for job in jobs], self._stack)
         ended_at = self._clock()
         with self._changed:
             self._counts.update(ticks=1, rows=sum(job.rows for job in jobs))
