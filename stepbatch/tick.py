@@ -33,7 +33,8 @@ def stacked(parts: list[Conditioning]) -> Conditioning:
 class KeptStack:
     """`stacked`, but the last result again while the parts are the same objects.
 
-    The company of jobs changes more seldom than its ticks come, and embeddings are larger than latents.
+    Jobs stay together for many ticks, and embeddings are larger than latents. What was stacked last stays in
+    memory until the next call.
     """
 
     def __init__(self) -> None:
@@ -74,9 +75,9 @@ def model_input(job: Denoising) -> Tensor:
 
 def predict(unet: UNet, inputs: Sequence[tuple[Denoising, Tensor]], stack: Stack = stacked) -> tuple[Tensor, ...]:
     """Stack all jobs' rows, call the UNet once, and split its answer into [rows, 4, h, w] for each job."""
-    rows = [len(x) for _, x in inputs]
+    rows = [job.rows for job, _ in inputs]
     # torch.stack makes int64 and float32 together float32, which is exact for timesteps.
-    timesteps = torch.stack([t for job, x in inputs for t in [job.timestep] * len(x)])
+    timesteps = torch.stack([t for (job, _), n in zip(inputs, rows, strict=True) for t in [job.timestep] * n])
     conditioning = stack([job.conditioning for job, _ in inputs])
     output = unet(torch.cat([x for _, x in inputs]), timesteps, conditioning)
     return torch.split(output, rows)
