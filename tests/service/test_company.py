@@ -26,7 +26,10 @@ def unlike_requests(count: int) -> list[dict[str, Any]]:
 def test_24_unlike_requests_at_once(server: Server) -> None:
     requests = unlike_requests(24)
     alone = [server.generate(**request) for request in requests]
-    before = server.metric("sdxl_relay_tick_rows_count", stage="base"), server.metric("sdxl_relay_tick_rows_sum", stage="base")
+    before = (
+        server.metric("sdxl_relay_tick_rows_count", stage="base"),
+        server.metric("sdxl_relay_tick_rows_sum", stage="base"),
+    )
     with ThreadPoolExecutor(24) as pool:
         together = list(pool.map(lambda request: server.generate(**request), requests))
     ticks = server.metric("sdxl_relay_tick_rows_count", stage="base") - before[0]
