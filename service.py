@@ -10,9 +10,10 @@ from typing import Annotated, Any, TypeVar
 
 import bentoml
 from bentoml.validators import ContentType
-from starlette.responses import Response
+from pydantic import Field
 
-from entry.answer import Stopwatch, picture_response
+from entry.answer import PictureFile, Stopwatch, picture_file
+from entry.batch import BATCH_ROUTE, BatchItem, BatchResult, answer_batch, max_items, max_latency_ms
 from entry.gate import add_gate, error_response
 from entry.upload import picture_frame
 from runners.base import BaseRunner
@@ -23,6 +24,7 @@ from sdxl.errors import RelayError
 from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
 
 SETTINGS = Settings.or_exit()
+MAX_ITEMS = max_items(SETTINGS)
 Picture = Annotated[Path, ContentType("image/*")]
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
 IMAGE = bentoml.images.Image().build_include("standins")
@@ -37,7 +39,7 @@ class RefineUpload(RefineRequest):
 
 @bentoml.service(name="sdxl_relay", workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
-    """Makes pictures from prompts (`generate`), and better pictures from pictures (`refine`)."""
+    """Makes pictures from prompts (`generate`, `generate_batch`), and better pictures from pictures (`refine`)."""
 
     base = bentoml.depends(BaseRunner)
     refiner = bentoml.depends(RefinerRunner)
@@ -53,6 +55,13 @@ class SDXLRelay:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
         return await _answer(self._generate(GenerationRequest(**fields)))
 
+    @bentoml.api(route=BATCH_ROUTE, batchable=True, max_batch_size=MAX_ITEMS, max_latency_ms=max_latency_ms(SETTINGS))
+    async def generate_batch(
+        self, requests: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_ITEMS)]
+    ) -> list[BatchResult]:
+        """Pictures from many prompts; the lists of clients that come meanwhile are made together."""
+        return await answer_batch(requests, self._generate, SETTINGS.timeout_s)
+
     @bentoml.api(route="/refine", input_spec=RefineUpload)
     async def refine(self, image: Path, **fields: Any) -> Picture:
         """A better picture from a picture: by the refiner alone."""
@@ -64,27 +73,27 @@ class SDXLRelay:
         await self.to_base.close()
         await self.to_refiner.close()
 
-    async def _generate(self, request: GenerationRequest) -> Response:
+    async def _generate(self, request: GenerationRequest) -> PictureFile:
         request = _with_seed(request)
         watch = Stopwatch()
         result = await watch.stage("base", self.to_base.call("run", request.model_dump_json().encode()))
         if result.meta.get("handoff"):
             result = await watch.stage("refiner", self.to_refiner.call("run", result.body))
-        return await picture_response(request, result, watch)
+        return await picture_file(request, result, watch)
 
-    async def _refine(self, image: Path, request: RefineRequest) -> Response:
+    async def _refine(self, image: Path, request: RefineRequest) -> PictureFile:
         request = _with_seed(request)
         watch = Stopwatch()
         upload = await watch.in_thread("picture", lambda: picture_frame(image, request, SETTINGS))
         result = await watch.stage("refiner", self.to_refiner.call("refine", upload.encode()))
-        return await picture_response(request, result, watch)
+        return await picture_file(request, result, watch)
 
 
-async def _answer(work: Coroutine[Any, Any, Response]) -> Any:
+async def _answer(work: Coroutine[Any, Any, PictureFile]) -> Any:
     """Gives every fault its status. BentoML passes a response through as it is."""
     try:
         async with asyncio.timeout(SETTINGS.timeout_s):
-            return await work
+            return (await work).as_response()
     except TimeoutError:
         return error_response(RelayError(504, "timeout", f"not done within {SETTINGS.timeout_s:g} s"))
     except RelayError as error:

@@ -1,10 +1,11 @@
-"""A picture as an HTTP answer, with what its making took."""
+"""A picture as a file and as an HTTP answer, with what its making took."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.responses import Response
@@ -43,13 +44,26 @@ class Stopwatch:
         self.spent_ms[phase] += 1000 * (time.perf_counter() - started)
         return result
 
-    @property
-    def header(self) -> str:
-        """The value of a Server-Timing header."""
-        return ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in self.spent_ms.items())
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFile:
+    """A finished picture, and what its client is to know of it."""
+
+    data: bytes
+    media_type: str
+    seed: int | None
+    warnings: dict[str, str]
+    spent_ms: dict[str, float]  # for each of PHASES
+
+    def as_response(self) -> Response:
+        """The file, with the rest in headers."""
+        timing = ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in self.spent_ms.items())
+        warnings = {f"x-{name}": warning for name, warning in self.warnings.items()}
+        headers = {"x-seed": str(self.seed), "server-timing": timing, **warnings}
+        return Response(self.data, media_type=self.media_type, headers=headers)
 
 
-async def picture_response(request: GenerationRequest | RefineRequest, result: Frame, watch: Stopwatch) -> Response:
+async def picture_file(request: GenerationRequest | RefineRequest, result: Frame, watch: Stopwatch) -> PictureFile:
     """Watermarks and encodes the picture of a runner's last frame."""
     pixels = pixels_of(result)
     encoded = await watch.in_thread(
@@ -58,9 +72,15 @@ async def picture_response(request: GenerationRequest | RefineRequest, result: F
             pixels, output_format=request.output_format, quality=request.quality, watermark=request.watermark
         ),
     )
-    headers = {"x-seed": str(request.seed), "server-timing": watch.header}
+    warnings = {}
     if result.meta["truncated"]:
-        headers["x-truncated"] = ", ".join(result.meta["truncated"])
+        warnings["truncated"] = ", ".join(result.meta["truncated"])
     if request.watermark and not encoded.watermarked:
-        headers["x-watermark"] = f"skipped: it needs {WATERMARK_MIN_WIDTH_PX} px of width and 65536 pixels in all"
-    return Response(encoded.data, media_type=encoded.media_type, headers=headers)
+        warnings["watermark"] = f"skipped: it needs {WATERMARK_MIN_WIDTH_PX} px of width and 65536 pixels in all"
+    return PictureFile(
+        data=encoded.data,
+        media_type=encoded.media_type,
+        seed=request.seed,
+        warnings=warnings,
+        spent_ms=watch.spent_ms,
+    )

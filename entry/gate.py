@@ -2,7 +2,7 @@
 
 BentoML answers an invalid request without what came, and logs it with the prompt in it; it downloads
 what a form's file field links to; and it works on for a client that has left. So this pure ASGI middleware
-checks size, content type and fields first, and cancels the work when the client disconnects.
+checks size, content type and fields first, and ends the work when the client disconnects.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.request import GenerationRequest, RefineRequest
@@ -28,11 +30,25 @@ logger = logging.getLogger("sdxl_relay")
 
 MAX_JSON_BYTES = 256_000  # four texts of 2,000 characters, each escaped to 12 bytes, and the rest
 JSON, FORM = "application/json", "multipart/form-data"
-ROUTES: Mapping[str, tuple[str, type[BaseModel]]] = {
-    "/generate": (JSON, GenerationRequest),
-    "/refine": (FORM, RefineRequest),
-}
 FILE_FIELD = "image"
+
+
+@dataclass(frozen=True)
+class Route:
+    """What the gate checks of a request."""
+
+    media_type: str
+    model: type[BaseModel]
+    max_bytes: int
+
+
+def routes(settings: Settings) -> Mapping[str, Route]:
+    """The checked routes, each by its path."""
+    return {
+        "/generate": Route(JSON, GenerationRequest, MAX_JSON_BYTES),
+        "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
+        BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_JSON_BYTES),
+    }
 
 
 def error_response(error: RelayError) -> JSONResponse:
@@ -47,22 +63,24 @@ def add_gate(service: Any, settings: Settings) -> None:
 
 
 class Gate:
-    """The middleware. It passes on what is not one of `ROUTES`."""
+    """The middleware. It passes on what is not one of `routes`."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.limits = {JSON: MAX_JSON_BYTES, FORM: settings.max_upload_mb * 1_000_000}
+        self.routes = routes(settings)
+        self.max_batched = settings.max_jobs  # requests for a batch, waiting or in it
+        self.batched = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Checks one request, then runs it for as long as its client stays."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in ROUTES:
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self.routes:
             await self.app(scope, receive, send)
             return
-        media_type, model = ROUTES[scope["path"]]
+        route = self.routes[scope["path"]]
         try:
-            _check_media_type(Headers(scope=scope), media_type)
-            body = await _read_body(Headers(scope=scope), receive, self.limits[media_type])
-            await _check_fields(scope, body, media_type, model)
+            _check_media_type(Headers(scope=scope), route.media_type)
+            body = await _read_body(Headers(scope=scope), receive, route.max_bytes)
+            await _check_fields(scope, body, route)
         except RelayError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -75,7 +93,30 @@ class Gate:
                 RelayError(500, "internal", "the request could not be checked; the server is at fault")
             )(scope, receive, send)
             return
-        await _while_connected(self.app, scope, body, receive, send)
+        if scope["path"] == BATCH_ROUTE:
+            await self._in_batch(scope, body, receive, send)
+        else:
+            await _while_connected(self.app, scope, body, receive, send)
+
+    async def _in_batch(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Runs a request that BentoML makes part of a batch. BentoML's own queue has no bound.
+
+        Its task is not cancelled when the client leaves: to BentoML that is an overload, logged with a
+        traceback, and the items would be made all the same. So the items are, each by itself.
+        """
+        if self.batched >= self.max_batched:
+            full = RelayError(
+                429, "queue_full", f"the queue is full: {self.batched} requests wait for a batch", retry_after_s=5
+            )
+            await error_response(full)(scope, receive, send)
+            return
+        client = Client()
+        CLIENT.set(client)
+        self.batched += 1
+        try:
+            await _while_connected(self.app, scope, body, receive, send, lambda _: client.leave())
+        finally:
+            self.batched -= 1
 
 
 # nginx's status for a client that left. Nobody reads it, but a request that ends without an answer is one that
@@ -115,13 +156,13 @@ async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
             return bytes(body)
 
 
-async def _check_fields(scope: Scope, body: bytes, media_type: str, model: type[BaseModel]) -> None:
+async def _check_fields(scope: Scope, body: bytes, route: Route) -> None:
     try:
-        if media_type == JSON:
-            model.model_validate_json(body)
+        if route.media_type == JSON:
+            route.model.model_validate_json(body)
         else:
             form = await _parse_form(scope, body)
-            model.model_validate(_fields(form))
+            route.model.model_validate(_fields(form))
             await form.close()
     except ValidationError as error:
         raise invalid_request(error) from None
@@ -160,8 +201,18 @@ def _replay(body: bytes) -> Receive:
     return receive
 
 
-async def _while_connected(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-    """Runs the app on a body that was read already, and cancels it when the client disconnects."""
+async def _while_connected(
+    app: ASGIApp,
+    scope: Scope,
+    body: bytes,
+    receive: Receive,
+    send: Send,
+    leave: Callable[[asyncio.Future[None]], object] = asyncio.Future.cancel,
+) -> None:
+    """Runs the app on a body that was read already; when the client disconnects, cancels it or does what `leave` does.
+
+    Waits for its end even so.
+    """
     left = asyncio.Event()
 
     async def watch() -> None:
@@ -182,7 +233,7 @@ async def _while_connected(app: ASGIApp, scope: Scope, body: bytes, receive: Rec
     try:
         await asyncio.wait((work, watching), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            work.cancel()
+            leave(work)
         await asyncio.wait((work,))
         if work.cancelled():
             await CLIENT_GONE(scope, receive, send)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,13 +17,14 @@ from tests.service.test_disconnect import wait_for
 
 QUICK: dict[str, Any] = {"prompt": "a green cone, white background", "num_inference_steps": 6, "seed": 1}
 SLOW: dict[str, Any] = {**QUICK, "num_inference_steps": 150, "width": 512, "height": 512, "refine": "none"}
+TIMEOUT_S = 5
 
 
 @pytest.fixture(scope="module")
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with room for two jobs a stage, and 5 seconds for a request."""
     home = tmp_path_factory.mktemp("bentoml")
-    with serving(home, SDXL_MAX_JOBS=2, SDXL_TIMEOUT_S=5) as running:
+    with serving(home, SDXL_MAX_JOBS=2, SDXL_TIMEOUT_S=TIMEOUT_S) as running:
         yield running
 
 
@@ -36,6 +38,25 @@ def test_a_full_queue_and_a_time_limit(small_server: Server) -> None:
     assert sorted(answer.status_code for answer in answers) == [429] * 4 + [504] * 2
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code == 429)
     assert all(answer.json()["error"] for answer in answers)
+    wait_for(lambda: works_again(small_server))
+
+
+def test_a_batch_beside_a_full_queue_and_over_the_time_limit(small_server: Server) -> None:
+    ticks = small_server.metric("sdxl_relay_ticks_total", stage="base")
+    with ThreadPoolExecutor(5) as pool:
+        pool.submit(small_server.post, "/generate", json=SLOW)
+        wait_for(lambda: small_server.metric("sdxl_relay_ticks_total", stage="base") > ticks)
+        started_s = time.monotonic()
+        body = {"requests": [SLOW, SLOW]}
+        answers = list(pool.map(lambda _: small_server.post("/generate_batch", json=body), range(4)))
+        took_s = time.monotonic() - started_s
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429]
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code == 429)
+    errors = [result["error"] for answer in answers if answer.status_code == 200 for result in answer.json()]
+    # The first batch has room for one item; the second comes to its turn when its time is over.
+    assert sorted(error["status"] for error in errors) == [429, 504, 504, 504]
+    assert all(error["retry_after_s"] for error in errors if error["status"] == 429)
+    assert took_s < 2 * TIMEOUT_S
     wait_for(lambda: works_again(small_server))
 
 
