@@ -21,6 +21,7 @@ from runners.client import RunnerClient
 from runners.refiner import RefinerRunner
 from sdxl.config import Settings
 from sdxl.errors import RelayError
+from sdxl.limits import GRACE_S, LIMITS
 from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
 
 SETTINGS = Settings.or_exit()
@@ -60,7 +61,7 @@ class SDXLRelay:
         self, requests: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_ITEMS)]
     ) -> list[BatchResult]:
         """Pictures from many prompts; the lists of clients that come meanwhile are made together."""
-        return await answer_batch(requests, self._generate, SETTINGS.timeout_s)
+        return await answer_batch(requests, self._generate)
 
     @bentoml.api(route="/refine", input_spec=RefineUpload)
     async def refine(self, image: Path, **fields: Any) -> Picture:
@@ -74,28 +75,26 @@ class SDXLRelay:
         await self.to_refiner.close()
 
     async def _generate(self, request: GenerationRequest) -> PictureFile:
-        request = _with_seed(request)
-        watch = Stopwatch()
-        result = await watch.stage("base", self.to_base.call("run", request.model_dump_json().encode()))
+        request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
+        result = await watch.stage("base", self.to_base.call("run", request.model_dump_json().encode(), limits))
         if result.meta.get("handoff"):
-            result = await watch.stage("refiner", self.to_refiner.call("run", result.body))
+            result = await watch.stage("refiner", self.to_refiner.call("run", result.body, limits))
         return await picture_file(request, result, watch)
 
     async def _refine(self, image: Path, request: RefineRequest) -> PictureFile:
-        request = _with_seed(request)
-        watch = Stopwatch()
+        request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
         upload = await watch.in_thread("picture", lambda: picture_frame(image, request, SETTINGS))
-        result = await watch.stage("refiner", self.to_refiner.call("refine", upload.encode()))
+        result = await watch.stage("refiner", self.to_refiner.call("refine", upload.encode(), limits))
         return await picture_file(request, result, watch)
 
 
 async def _answer(work: Coroutine[Any, Any, PictureFile]) -> Any:
     """Gives every fault its status. BentoML passes a response through as it is."""
     try:
-        async with asyncio.timeout(SETTINGS.timeout_s):
+        async with asyncio.timeout_at(LIMITS.get().deadline + GRACE_S):
             return (await work).as_response()
     except TimeoutError:
-        return error_response(RelayError(504, "timeout", f"not done within {SETTINGS.timeout_s:g} s"))
+        return error_response(RelayError(504, "timeout", "the request was not done in time"))
     except RelayError as error:
         return error_response(error)
 

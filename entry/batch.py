@@ -30,6 +30,7 @@ from pydantic_core import CoreSchema, core_schema
 from entry.answer import PictureFile
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.limits import GRACE_S, LIMITS
 from sdxl.request import GenerationRequest
 
 logger = logging.getLogger("sdxl_relay")
@@ -140,25 +141,24 @@ class BatchResult(BaseModel):
 Make = Callable[[GenerationRequest], Awaitable[PictureFile]]
 
 
-async def answer_batch(items: Sequence[BatchItem], make: Make, timeout_s: float) -> list[BatchResult]:
+async def answer_batch(items: Sequence[BatchItem], make: Make) -> list[BatchResult]:
     """The items' results in their order. All are at work at once; the engines batch them step by step."""
-    work = [asyncio.create_task(_answer(item, make, timeout_s), context=item.context) for item in items]
+    work = [asyncio.create_task(_answer(item, make), context=item.context) for item in items]
     for item, task in zip(items, work, strict=True):
         item.client.waits_for(task)
     results = await asyncio.gather(*work, return_exceptions=True)
     return [result if isinstance(result, BatchResult) else _LEFT for result in results]
 
 
-async def _answer(item: BatchItem, make: Make, timeout_s: float) -> BatchResult:
-    arrived_s = item.client.arrived_s
-    waited_ms = 1_000 * (asyncio.get_running_loop().time() - arrived_s)
+async def _answer(item: BatchItem, make: Make) -> BatchResult:
+    waited_ms = 1_000 * (asyncio.get_running_loop().time() - item.client.arrived_s)
     try:
         if isinstance(item.request, RelayError):
             return _failed(item.request)
-        async with asyncio.timeout_at(arrived_s + timeout_s):
+        async with asyncio.timeout_at(LIMITS.get().deadline + GRACE_S):
             return _made(await make(item.request), waited_ms)
     except TimeoutError:
-        return _failed(RelayError(504, "timeout", f"not done within {timeout_s:g} s"))
+        return _failed(RelayError(504, "timeout", "the request was not done in time"))
     except RelayError as error:
         return _failed(error)
     except Exception:

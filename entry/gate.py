@@ -22,8 +22,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
+from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.limits import LIMITS, Limits
 from sdxl.request import GenerationRequest, RefineRequest
 
 logger = logging.getLogger("sdxl_relay")
@@ -69,16 +71,20 @@ class Gate:
         self.app = app
         self.routes = routes(settings)
         self.max_batched = settings.max_jobs  # requests for a batch, waiting or in it
+        self.max_timeout_s = settings.timeout_s
         self.batched = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Checks one request, then runs it for as long as its client stays."""
+        if scope["type"] == "http" and scope["path"] == "/metrics":
+            forget_the_dead()
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self.routes:
             await self.app(scope, receive, send)
             return
         route = self.routes[scope["path"]]
         try:
             _check_media_type(Headers(scope=scope), route.media_type)
+            LIMITS.set(Limits.from_headers(Headers(scope=scope), self.max_timeout_s))
             body = await _read_body(Headers(scope=scope), receive, route.max_bytes)
             await _check_fields(scope, body, route)
         except RelayError as error:

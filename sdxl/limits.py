@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
 
 from sdxl.errors import invalid_field
 
+GRACE_S = 1.0  # the runners end a job that is late; the entry, so much later, one that a runner has not ended
 TIMEOUT, PRIORITY = "x-timeout-s", "x-priority"
 PRIORITIES = ("normal", "low")
 
@@ -46,6 +48,10 @@ class Limits:
     def as_headers(self) -> dict[str, str]:
         """What the next service is told. The time left goes along, not the deadline: clocks differ."""
         return {TIMEOUT: f"{self.remaining_s:.3f}", PRIORITY: "low" if self.is_low_priority else "normal"}
+
+
+# Of the request that this task works on; the entry sets it.
+LIMITS: ContextVar[Limits] = ContextVar("LIMITS")
 
 
 def _seconds(value: str, most: float) -> float:

@@ -19,7 +19,7 @@ from stepbatch.observer import Observer, Outcome, Silent
 from stepbatch.pace import Pace
 from stepbatch.policy import Policy
 from stepbatch.stats import Stats
-from stepbatch.tick import UNet, tick
+from stepbatch.tick import KeptStack, UNet, tick
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._unet = unet
+        self._stack = KeptStack()
         self._policy = policy
         self._max_jobs = max_jobs
         self._pace = Pace(seconds_per_work)
@@ -186,7 +187,7 @@ class Engine:
 
     def _tick(self, jobs: list[Job[Any]]) -> None:
         begun_at = self._clock()
-        outcomes = tick(self._unet, [job.denoising for job in jobs])
+        outcomes = tick(self._unet, [job.denoising for job in jobs], self._stack)
         ended_at = self._clock()
         with self._changed:
             self._counts.update(ticks=1, rows=sum(job.rows for job in jobs))

@@ -14,7 +14,7 @@ class Policy(Protocol):
     """Chooses among jobs by what they say of themselves; holds no thread, no clock, and reads no tensor."""
 
     def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
-        """Choose from `jobs`, given in order of arrival: at least one, and none that has ended.
+        """Choose from `jobs`, which are in order of arrival: at least one, in the same order, and none that has ended.
 
         The jobs chosen are of one phase: one alone to prepare or to finish, or any number to denoise,
         all with the same latent size.
@@ -66,7 +66,7 @@ class ShortestRemainingWork:
         alike = (job for job in in_turn if job.size == leader.size and job.phase is not Phase.FINISH)
         together = fitting(alike, self.limit.at(leader.pixels))
         unprepared = [job for job in together if job.phase is Phase.PREPARE]
-        return unprepared[:1] or together
+        return unprepared[:1] or [job for job in jobs if job in together]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,10 +42,10 @@ def test_a_full_queue_and_a_time_limit(small_server: Server) -> None:
 
 
 def test_a_batch_beside_a_full_queue_and_over_the_time_limit(small_server: Server) -> None:
-    ticks = small_server.metric("sdxl_relay_ticks_total", stage="base")
+    ticks = small_server.metric("sdxl_relay_tick_rows_count", stage="base")
     with ThreadPoolExecutor(5) as pool:
         pool.submit(small_server.post, "/generate", json=SLOW)
-        wait_for(lambda: small_server.metric("sdxl_relay_ticks_total", stage="base") > ticks)
+        wait_for(lambda: small_server.metric("sdxl_relay_tick_rows_count", stage="base") > ticks)
         started_s = time.monotonic()
         body = {"requests": [SLOW, SLOW]}
         answers = list(pool.map(lambda _: small_server.post("/generate_batch", json=body), range(4)))
@@ -74,9 +74,9 @@ def runner_pid(server: Server, name: str) -> int:
 
 def test_a_lost_runner_is_a_503_and_comes_back(small_server: Server) -> None:
     with ThreadPoolExecutor(1) as pool:
-        ticks = small_server.metric("sdxl_relay_ticks_total", stage="base")
+        ticks = small_server.metric("sdxl_relay_tick_rows_count", stage="base")
         pending = pool.submit(small_server.post, "/generate", json=SLOW)
-        wait_for(lambda: small_server.metric("sdxl_relay_ticks_total", stage="base") > ticks)
+        wait_for(lambda: small_server.metric("sdxl_relay_tick_rows_count", stage="base") > ticks)
         os.kill(runner_pid(small_server, "sdxl_base"), signal.SIGKILL)
         answer = pending.result()
     assert answer.status_code == 503, answer.text

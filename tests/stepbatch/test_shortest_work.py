@@ -75,7 +75,7 @@ def test_low_priority_yields_and_is_not_forgotten() -> None:
 def test_others_of_the_leaders_size_go_along_while_there_are_rows() -> None:
     jobs = [job_at(steps=9), job_at(steps=1), job_at(steps=2, size=LARGE), job_at(steps=7, rows=1), job_at(steps=8)]
     assert policy(limit=RowLimit(rows=3)).choose(jobs) == [jobs[1], jobs[3]]
-    assert policy(limit=RowLimit(rows=8)).choose(jobs) == [jobs[1], jobs[3], jobs[4], jobs[0]]
+    assert policy(limit=RowLimit(rows=8)).choose(jobs) == [jobs[0], jobs[1], jobs[3], jobs[4]]
 
 
 def test_company_is_prepared_before_the_tick_but_only_what_has_a_row() -> None:
