@@ -34,18 +34,29 @@ LARGEST_DISTANCE = 2  # of 255 levels, between the contenders' pictures
 
 def main() -> None:
     options = _options()
-    names = {key: CONTENDERS[key].name for key in options.contenders}
     with ExitStack() as servers:
         urls = {key: servers.enter_context(CONTENDERS[key].serve()) for key in options.contenders}
         warm_up(urls)
-        reference = LOAD_IS_A_SHARE_OF
-        capacities = {reference: capacity(urls[reference], CONTENDERS[reference], options)}
-        by_share = {share: loaded(urls, share, share * capacities[reference], options) for share in options.levels}
-        for key in options.contenders:
-            if key != reference:
-                capacities[key] = capacity(urls[key], CONTENDERS[key], options)
-    capacities = {key: capacities[key] for key in options.contenders}
-    levels = [_level(share, figures, capacities) for share, figures in by_share.items()]
+        report(*measure(urls, options), options)  # before the servers stop: whatever goes wrong then, this is kept
+
+
+def measure(urls: Mapping[str, str], options: argparse.Namespace) -> tuple[dict[str, float], list[Level]]:
+    """The capacity of each contender in pictures per second, and the levels."""
+    reference = LOAD_IS_A_SHARE_OF
+    capacities = {reference: capacity(urls[reference], CONTENDERS[reference], options)}
+    by_share = {share: loaded(urls, share, share * capacities[reference], options) for share in options.levels}
+    for key in options.contenders:
+        if key != reference:
+            capacities[key] = capacity(urls[key], CONTENDERS[key], options)
+    return (
+        {key: capacities[key] for key in options.contenders},
+        [_level(share, figures, capacities) for share, figures in by_share.items()],
+    )
+
+
+def report(capacities: Mapping[str, float], levels: Sequence[Level], options: argparse.Namespace) -> None:
+    """Writes the files, prints the rest."""
+    names = {key: CONTENDERS[key].name for key in capacities}
     document = {
         "machine": machine(),
         "options": vars(options),
@@ -59,7 +70,7 @@ def main() -> None:
     (RESULTS / "load.json").write_text(json.dumps(document, indent=2) + "\n")
     plot(names, levels, RESULTS / "load.png")
     print("", *(f"{name}: {value}" for name, value in machine().items()), "", sep="\n")
-    print(*table(names, capacities, levels), "", *goals(capacities, levels), sep="\n")
+    print(*table(names, capacities, levels), "", *goals(capacities, levels), sep="\n", flush=True)
 
 
 def warm_up(urls: Mapping[str, str]) -> None:
