@@ -24,7 +24,7 @@ TIMEOUT_S = 5
 def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with room for two jobs a stage, and 5 seconds for a request."""
     home = tmp_path_factory.mktemp("bentoml")
-    with serving(home, SDXL_MAX_JOBS=2, SDXL_TIMEOUT_S=TIMEOUT_S) as running:
+    with serving(home, SDXL_MAX_JOBS=2, SDXL_TIMEOUT_S=TIMEOUT_S, SDXL_MAX_ROWS=2) as running:
         yield running
 
 
@@ -39,6 +39,51 @@ def test_a_full_queue_and_a_time_limit(small_server: Server) -> None:
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code == 429)
     assert all(answer.json()["error"] for answer in answers)
     wait_for(lambda: works_again(small_server))
+
+
+def test_a_request_brings_its_own_time_limit(small_server: Server) -> None:
+    late = small_server.metric("sdxl_relay_jobs_ended_total", outcome="late")
+    started_s = time.monotonic()
+    answer = small_server.post("/generate", json=SLOW, headers={"X-Timeout-S": "1.5"})
+    assert answer.status_code == 504, answer.text
+    assert time.monotonic() - started_s < 4
+    assert small_server.metric("sdxl_relay_jobs_ended_total", outcome="late") == late + 1
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "allowed"),
+    [
+        ("X-Timeout-S", "6", "from 0 to 5"),
+        ("X-Timeout-S", "-1", "from 0 to 5"),
+        ("X-Timeout-S", "nan", "from 0 to 5"),
+        ("X-Timeout-S", "soon", "from 0 to 5"),
+        ("X-Priority", "high", "normal or low"),
+    ],
+)
+def test_a_header_out_of_bounds_is_named(small_server: Server, header: str, value: str, allowed: str) -> None:
+    answer = small_server.post("/generate", json=QUICK, headers={header: value})
+    assert answer.status_code == 400
+    assert answer.json()["field"] == header
+    assert value in answer.json()["error"]
+    assert allowed in answer.json()["error"]
+
+
+def test_low_priority_yields(small_server: Server) -> None:
+    """Of two pictures of the same work, the later one overtakes, though the first has begun."""
+    ended: list[str] = []
+
+    def post(priority: str) -> None:
+        request = {**QUICK, "num_inference_steps": 40, "refine": "none"}
+        assert small_server.post("/generate", json=request, headers={"X-Priority": priority}).status_code == 200
+        ended.append(priority)
+
+    ticks = small_server.metric("sdxl_relay_tick_rows_count", stage="base")
+    with ThreadPoolExecutor(2) as pool:
+        low = pool.submit(post, "low")
+        wait_for(lambda: small_server.metric("sdxl_relay_tick_rows_count", stage="base") > ticks)
+        pool.submit(post, "normal").result()
+        low.result()
+    assert ended == ["normal", "low"]
 
 
 def test_a_batch_beside_a_full_queue_and_over_the_time_limit(small_server: Server) -> None:
@@ -82,4 +127,5 @@ def test_a_lost_runner_is_a_503_and_comes_back(small_server: Server) -> None:
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) > 0
     assert "base runner" in answer.json()["error"]
+    assert small_server.metric("sdxl_relay_jobs", stage="base") == 0, "a killed process leaves no ghost in a gauge"
     wait_for(lambda: works_again(small_server))

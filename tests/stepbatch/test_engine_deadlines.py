@@ -65,7 +65,7 @@ def test_a_job_is_not_begun_once_its_time_is_over() -> None:
 def test_a_job_is_stopped_at_a_tick_once_its_time_is_over() -> None:
     clock = Clock()
 
-    def pass_time(call: int) -> None:
+    def pass_time(_: int) -> None:
         clock.now += 1.0
 
     unet = FalseUNet(before=pass_time)
@@ -80,7 +80,7 @@ def test_a_job_is_stopped_at_a_tick_once_its_time_is_over() -> None:
 def test_the_observer_is_told_of_all_work_who_waited_and_how_jobs_ended() -> None:
     clock, witness = Clock(), Witness()
 
-    def pass_time(call: int) -> None:
+    def pass_time(_: int) -> None:
         clock.now += 0.5
 
     engine = make_engine(FalseUNet(before=pass_time), clock, witness)
