@@ -27,6 +27,7 @@ format: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.request
+	$(BIN)/python -m benchmarks.tick_overhead
 
 build: $(VENV)/installed
 	$(BIN)/bentoml build

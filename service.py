@@ -22,11 +22,14 @@ from runners.client import RunnerClient
 from runners.refiner import RefinerRunner
 from sdxl.config import Settings
 from sdxl.errors import RelayError
+from sdxl.limits import GRACE_S, LIMITS
 from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
 
 SETTINGS = Settings.or_exit()
 MAX_ITEMS = max_items(SETTINGS)
 Picture = Annotated[Path, ContentType("image/*")]
+# What distinguishes a container's installation: requirements.txt names a package of the project's own.
+IMAGE = bentoml.images.Image().build_include("standins")
 Request = TypeVar("Request", GenerationRequest, RefineRequest)
 
 
@@ -45,7 +48,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
         return Response(cls(await results_of(obj)).model_dump_json(), media_type="application/json")
 
 
-@bentoml.service(name="sdxl_relay", workers=1, traffic={"timeout": SETTINGS.timeout_s + 30})
+@bentoml.service(name="sdxl_relay", workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`), and better pictures from pictures (`refine`)."""
 
@@ -90,28 +93,26 @@ class SDXLRelay:
         await self.to_refiner.close()
 
     async def _generate(self, request: GenerationRequest) -> PictureFile:
-        request = _with_seed(request)
-        watch = Stopwatch()
-        result = await watch.stage("base", self.to_base.call("run", request.model_dump_json().encode()))
+        request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
+        result = await watch.stage("base", self.to_base.call("run", request.model_dump_json().encode(), limits))
         if result.meta.get("handoff"):
-            result = await watch.stage("refiner", self.to_refiner.call("run", result.body))
+            result = await watch.stage("refiner", self.to_refiner.call("run", result.body, limits))
         return await picture_file(request, result, watch)
 
     async def _refine(self, image: Path, request: RefineRequest) -> PictureFile:
-        request = _with_seed(request)
-        watch = Stopwatch()
+        request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
         upload = await watch.in_thread("picture", lambda: picture_frame(image, request, SETTINGS))
-        result = await watch.stage("refiner", self.to_refiner.call("refine", upload.encode()))
+        result = await watch.stage("refiner", self.to_refiner.call("refine", upload.encode(), limits))
         return await picture_file(request, result, watch)
 
 
 async def _answer(work: Coroutine[Any, Any, PictureFile]) -> Any:
     """Gives every fault its status. BentoML passes a response through as it is."""
     try:
-        async with asyncio.timeout(SETTINGS.timeout_s):
+        async with asyncio.timeout_at(LIMITS.get().deadline + GRACE_S):
             return (await work).as_response()
     except TimeoutError:
-        return error_response(RelayError(504, "timeout", f"not done within {SETTINGS.timeout_s:g} s"))
+        return error_response(RelayError(504, "timeout", "the request was not done in time"))
     except RelayError as error:
         return error_response(error)
 

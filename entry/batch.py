@@ -36,6 +36,7 @@ from pydantic_core import CoreSchema, core_schema
 from entry.answer import PictureFile
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.limits import GRACE_S, LIMITS
 from sdxl.request import GenerationRequest
 
 logger = logging.getLogger("sdxl_relay")
@@ -139,7 +140,7 @@ class Batches:
     """Makes the items of all lists. Those that find no place wait in the order of their coming."""
 
     def __init__(self, make: Callable[[GenerationRequest], Awaitable[PictureFile]], settings: Settings) -> None:
-        self._make, self._timeout_s = make, settings.timeout_s
+        self._make = make
         self._places = asyncio.Semaphore(max_at_once(settings))
 
     def start(self, items: Sequence[BatchItem]) -> list[Work]:
@@ -155,11 +156,11 @@ class Batches:
         try:
             if isinstance(item.request, RelayError):
                 raise item.request
-            async with asyncio.timeout_at(item.client.arrived_s + self._timeout_s), self._places:
+            async with asyncio.timeout_at(LIMITS.get().deadline + GRACE_S), self._places:
                 waited_ms = 1_000 * (asyncio.get_running_loop().time() - item.client.arrived_s)
                 return _made(await self._make(item.request), waited_ms)
         except TimeoutError:
-            return _failed(RelayError(504, "timeout", f"not done within {self._timeout_s:g} s"))
+            return _failed(RelayError(504, "timeout", "the request was not done in time"))
         except RelayError as error:
             return _failed(error)
         except Exception:

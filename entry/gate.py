@@ -18,12 +18,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
+from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.limits import LIMITS, Limits
 from sdxl.request import GenerationRequest, RefineRequest
 
 logger = logging.getLogger("sdxl_relay")
@@ -69,22 +71,27 @@ class Gate:
         self.app = app
         self.routes = routes(settings)
         self.max_batched = settings.max_jobs  # requests for a batch, waiting or in it
+        self.max_timeout_s = settings.timeout_s
         self.batched = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Checks one request, then runs it for as long as its client stays."""
+        if scope["type"] == "http" and scope["path"] == "/metrics":
+            forget_the_dead()
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self.routes:
             await self.app(scope, receive, send)
             return
         route = self.routes[scope["path"]]
         try:
             _check_media_type(Headers(scope=scope), route.media_type)
+            LIMITS.set(Limits.from_headers(Headers(scope=scope), self.max_timeout_s))
             body = await _read_body(Headers(scope=scope), receive, route.max_bytes)
             await _check_fields(scope, body, route)
         except RelayError as error:
             await error_response(error)(scope, receive, send)
             return
         except ClientGone:
+            await CLIENT_GONE(scope, receive, send)
             return
         except Exception:  # a bug of ours; left to BentoML, the client would wait for its answer until the time limit
             logger.exception("a request could not be checked")
@@ -116,6 +123,11 @@ class Gate:
             await _while_connected(self.app, scope, body, receive, send, client.leave)
         finally:
             self.batched -= 1
+
+
+# nginx's status for a client that left. Nobody reads it, but a request that ends without an answer is one that
+# BentoML's time limit goes on waiting for, and with it the server's shutdown.
+CLIENT_GONE = Response(status_code=499)
 
 
 class ClientGone(Exception):
@@ -229,7 +241,9 @@ async def _while_connected(
         if not work.done():
             (leave or work.cancel)()
         await asyncio.wait((work,))
-        if not work.cancelled():
+        if work.cancelled():
+            await CLIENT_GONE(scope, receive, send)
+        else:
             work.result()
     finally:
         watching.cancel()

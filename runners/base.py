@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -9,17 +10,18 @@ import bentoml
 import torch
 
 from runners.frames import Frame, Kind
-from runners.metrics import StageMetrics
-from runners.stage import RUNNER_OPTIONS, SETTINGS, denoising, load_checkpoint, picture, start_engine
+from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, denoising, limits_of
 from runners.stream import Octets, stream_job
 from runners.unpickled import refuse_pickle
 from sdxl import sampler as samplers
+from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.errors import invalid_field
 from sdxl.handoff import HandOff
 from sdxl.handoff_fields import HandOffFields
+from sdxl.limits import Limits
 from sdxl.prompt import base_conditioning, check_clip_skip, rows, truncated
 from sdxl.request import Generation, GenerationRequest
-from stepbatch.job import Denoising, Job
+from stepbatch.job import Conditioning, Denoising, Job
 
 # Fields of a request that the refiner needs just as they are.
 AS_REQUESTED = {
@@ -34,22 +36,21 @@ class BaseRunner:
     """Serves the base UNet."""
 
     def __init__(self) -> None:
-        self.checkpoint = load_checkpoint("base")
-        self.metrics = StageMetrics("base")
-        self.engine = start_engine(self.checkpoint, self.metrics)
+        self.stage = RunnerStage("base", _any_conditioning)
+        self.checkpoint = self.stage.checkpoint
 
     @bentoml.api
-    async def run(self, payload: Octets, /) -> AsyncGenerator[bytes, None]:
+    async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a `GenerationRequest` with its seed, as JSON; streams frames (runners/frames.py)."""
-        async for frame in stream_job(self.engine, self.metrics, lambda: self.job(payload)):
+        async for frame in stream_job(self.stage, lambda: self.job(payload, limits_of(ctx))):
             yield frame
 
     @bentoml.on_shutdown
     def stop(self) -> None:
         """Lets no future wait for ever."""
-        self.engine.stop()
+        self.stage.engine.stop()
 
-    def job(self, payload: bytes) -> Job[Frame]:
+    def job(self, payload: bytes, limits: Limits) -> Job[Frame]:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
         wanted = GenerationRequest.model_validate_json(payload).with_defaults(self.checkpoint.defaults)
         self._check_pixels(wanted)
@@ -87,15 +88,25 @@ class BaseRunner:
         def finish(latents: torch.Tensor) -> Frame:
             warnings = {"truncated": truncated(self.checkpoint, wanted)}
             if wanted.refine == "none":
-                return picture(self.checkpoint, latents, warnings)
+                return self.stage.picture(latents, warnings)
+            begun = time.perf_counter()
             document = HandOff(
                 fields=self._handoff_fields(wanted, sampler, cutoff),
                 latents=latents.cpu(),
                 generator_state=generator.get_state(),
             ).encode()
+            self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
             return Frame(kind=Kind.RESULT, meta={"handoff": True, **warnings}, body=document)
 
-        return Job(prepare=prepare, finish=finish, rows=rows(wanted.guidance_scale))
+        return self.stage.job(
+            prepare,
+            finish,
+            rows=rows(wanted.guidance_scale),
+            size=(wanted.height // VAE_FACTOR, wanted.width // VAE_FACTOR),
+            timesteps=timesteps,
+            decodes=wanted.refine == "none",
+            limits=limits,
+        )
 
     def _check_pixels(self, wanted: Generation) -> None:
         limit = SETTINGS.max_pixels
@@ -118,6 +129,12 @@ class BaseRunner:
             sampler_digest=samplers.digest(sampler),
             base_digest=self.checkpoint.digest,
         )
+
+
+def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
+    """One row, to measure the model's speed by."""
+    words = GenerationRequest(prompt="a picture", seed=0).with_defaults(checkpoint.defaults)
+    return base_conditioning(checkpoint, words, (words.height, words.width), guidance_scale=1.0)
 
 
 refuse_pickle(BaseRunner)

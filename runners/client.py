@@ -9,6 +9,7 @@ from opentelemetry import propagate
 
 from runners.frames import Frame, FrameError, Kind, read_frames
 from sdxl.errors import RelayError
+from sdxl.limits import Limits
 
 RETRY_AFTER_S = 2
 CONNECT_TIMEOUT_S = 5
@@ -26,12 +27,12 @@ class RunnerClient:
         self._session: aiohttp.ClientSession | None = None
         self._root = ""
 
-    async def call(self, endpoint: str, payload: bytes) -> Frame:
+    async def call(self, endpoint: str, payload: bytes, limits: Limits) -> Frame:
         """Sends a job and waits for its result. Leaving the call closes the socket, which cancels the job.
 
         Raises RelayError: what the runner says, or 503 if it cannot be reached or was lost.
         """
-        headers = {"content-type": "application/octet-stream"}
+        headers = {"content-type": "application/octet-stream", **limits.as_headers()}
         propagate.inject(headers)
         try:
             session = self._connected()

@@ -2,42 +2,94 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-Outcome = Literal["done", "cancelled", "failed", "refused"]
+from sdxl.checkpoint import Stage
+from stepbatch.job import Job, Phase
+from stepbatch.observer import Outcome
+from stepbatch.policy import reason_to_wait
+
+ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
+SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+BYTES = tuple(4**power * 1024 for power in range(9))  # 1 KiB to 64 MiB
 
 
 class StageMetrics:
-    """The Prometheus metrics of one stage. Made once a process, when BentoML starts the service in it."""
+    """The Prometheus metrics of one stage, and its engine's observer. Made once a process, when BentoML starts it."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: Stage) -> None:
         # Not at the top: prometheus_client must find PROMETHEUS_MULTIPROC_DIR, which BentoML sets only after
         # it has imported the service's module.
-        from prometheus_client import Counter, Gauge
+        from prometheus_client import Counter, Gauge, Histogram
 
-        labels = {"stage": stage}
-        self._ticks = Counter("sdxl_relay_ticks", "Batched UNet calls.", [*labels]).labels(**labels)
-        self._rows = Counter("sdxl_relay_rows", "Rows of all UNet calls.", [*labels]).labels(**labels)
-        self._jobs = Gauge(
-            "sdxl_relay_jobs", "Jobs waiting or running.", [*labels], multiprocess_mode="livesum"
-        ).labels(**labels)
-        self._ended = Counter("sdxl_relay_jobs_ended", "Jobs by how they ended.", [*labels, "outcome"])
+        def histogram(name: str, text: str, buckets: Sequence[float] = SECONDS) -> Histogram:
+            return Histogram(f"sdxl_relay_{name}", text, ["stage"], buckets=buckets).labels(stage)
+
+        jobs = Gauge("sdxl_relay_jobs", "Jobs held, by state.", ["stage", "state"], multiprocess_mode="livesum")
+        self._waiting, self._running = jobs.labels(stage, "waiting"), jobs.labels(stage, "running")
+        self._ended = Counter("sdxl_relay_jobs_ended", "Jobs by how they ended.", ["stage", "outcome"])
+        self._waited = Counter(
+            "sdxl_relay_jobs_waited_seconds", "What jobs waited for, added up over jobs.", ["stage", "reason"]
+        )
+        self._prompts = Counter("sdxl_relay_prompts_encoded", "Prompts, by whether kept.", ["stage", "cache"])
+        self._rows = histogram("tick_rows", "Rows of a UNet call.", ROWS)
+        self._tick = histogram("tick_seconds", "A tick: UNet call, guidance and samplers.")
+        self._queue = histogram("queue_seconds", "From a job's arrival to the begin of its preparation.")
+        self._encode = histogram("encode_seconds", "A job's preparation: prompts, latents, a picture to refine.")
+        self._decode = histogram("decode_seconds", "From latents to a picture.")
+        self._handoff = histogram("handoff_seconds", "To write a hand-off (base) or to read it (refiner).")
+        self._handoff_bytes = histogram("handoff_bytes", "The size of a hand-off.", BYTES)
         self._stage = stage
 
-    def tick(self, rows: int) -> None:
-        """Counts a UNet call of `rows` rows."""
-        self._ticks.inc()
-        self._rows.inc(rows)
+    def worked(self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float) -> None:
+        """See `Observer.worked`."""
+        if phase is Phase.PREPARE:
+            self._encode.observe(seconds)
+            self._queue.observe(chosen[0].timings.queue_ms / 1000)
+        elif phase is Phase.DENOISE:
+            self._tick.observe(seconds)
+            self._rows.observe(sum(job.rows for job in chosen))
+        for job in waiting:
+            self._waited.labels(self._stage, reason_to_wait(job, chosen)).inc(seconds)
 
-    def entered(self) -> None:
-        """Counts a job that the engine has taken in."""
-        self._jobs.inc()
+    def jobs_held(self, waiting: int, running: int) -> None:
+        """See `Observer.jobs_held`."""
+        self._waiting.set(waiting)
+        self._running.set(running)
 
-    def left(self, outcome: Outcome) -> None:
-        """Counts a job that has left the engine."""
-        self._jobs.dec()
-        self._ended.labels(stage=self._stage, outcome=outcome).inc()
+    def ended(self, job: Job[Any], outcome: Outcome) -> None:  # noqa: ARG002 (an Observer's)
+        """See `Observer.ended`."""
+        self._ended.labels(self._stage, outcome).inc()
 
     def refused(self) -> None:
         """Counts a job that the engine has not taken in."""
-        self._ended.labels(stage=self._stage, outcome="refused").inc()
+        self._ended.labels(self._stage, "refused").inc()
+
+    def decoded(self, seconds: float) -> None:
+        """Counts a decoded picture."""
+        self._decode.observe(seconds)
+
+    def handed_off(self, size_bytes: int, seconds: float) -> None:
+        """Counts a hand-off, written or read."""
+        self._handoff.observe(seconds)
+        self._handoff_bytes.observe(size_bytes)
+
+    def encoded(self, was_kept: bool) -> None:
+        """Counts a prompt, and whether the text encoders were spared."""
+        self._prompts.labels(self._stage, "hit" if was_kept else "miss").inc()
+
+
+def forget_the_dead() -> None:
+    """Removes the gauges of processes that were killed, which had no time to do it themselves."""
+    from prometheus_client import multiprocess
+
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return
+    pids = {int(path.stem.rpartition("_")[2]) for path in Path(folder).glob("gauge_live*_*.db")}
+    for pid in pids:
+        if not Path(f"/proc/{pid}").exists():
+            multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -11,18 +12,18 @@ from PIL import Image
 from torch import Tensor
 
 from runners.frames import Frame, pixels_of
-from runners.metrics import StageMetrics
-from runners.stage import RUNNER_OPTIONS, SETTINGS, denoising, load_checkpoint, picture, start_engine
+from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, denoising, limits_of
 from runners.stream import Octets, stream_job
 from runners.unpickled import refuse_pickle
 from sdxl import sampler as samplers
-from sdxl.checkpoint import VAE_FACTOR
+from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.errors import RelayError
 from sdxl.handoff import HandOff
 from sdxl.handoff_fields import HandOffError, HandOffFields
+from sdxl.limits import Limits
 from sdxl.prompt import check_clip_skip, refiner_conditioning, rows, truncated
 from sdxl.request import Refinement, RefineRequest
-from stepbatch.job import Denoising, Job
+from stepbatch.job import Conditioning, Denoising, Job
 
 
 @bentoml.service(name="sdxl_refiner", **RUNNER_OPTIONS)
@@ -30,30 +31,31 @@ class RefinerRunner:
     """Serves the refiner UNet."""
 
     def __init__(self) -> None:
-        self.checkpoint = load_checkpoint("refiner")
-        self.metrics = StageMetrics("refiner")
-        self.engine = start_engine(self.checkpoint, self.metrics)
+        self.stage = RunnerStage("refiner", _any_conditioning)
+        self.checkpoint = self.stage.checkpoint
 
     @bentoml.api
-    async def run(self, payload: Octets, /) -> AsyncGenerator[bytes, None]:
+    async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a hand-off (docs/handoff.md); streams frames (runners/frames.py)."""
-        async for frame in stream_job(self.engine, self.metrics, lambda: self.job_from_handoff(payload)):
+        async for frame in stream_job(self.stage, lambda: self.job_from_handoff(payload, limits_of(ctx))):
             yield frame
 
     @bentoml.api
-    async def refine(self, payload: Octets, /) -> AsyncGenerator[bytes, None]:
+    async def refine(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a picture with its `RefineRequest` (a picture frame); streams frames."""
-        async for frame in stream_job(self.engine, self.metrics, lambda: self.job_from_picture(payload)):
+        async for frame in stream_job(self.stage, lambda: self.job_from_picture(payload, limits_of(ctx))):
             yield frame
 
     @bentoml.on_shutdown
     def stop(self) -> None:
         """Lets no future wait for ever."""
-        self.engine.stop()
+        self.stage.engine.stop()
 
-    def job_from_handoff(self, document: bytes) -> Job[Frame]:
+    def job_from_handoff(self, document: bytes, limits: Limits) -> Job[Frame]:
         """Goes on where the base stopped. Raises RelayError (400) for a hand-off that does not fit this refiner."""
+        begun = time.perf_counter()
         handoff = self._read(document)
+        self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
         fields = handoff.fields
         sampler = self._sampler(fields)
         if samplers.digest(sampler) != fields.sampler_digest:
@@ -76,9 +78,11 @@ class RefinerRunner:
             )
         generator = torch.Generator("cpu")
         generator.set_state(handoff.generator_state)
-        return self._job(fields, handoff.latents, sampler, timesteps, generator, adds_noise=fields.cutoff is None)
+        return self._job(
+            fields, handoff.latents, sampler, timesteps, generator, limits, adds_noise=fields.cutoff is None
+        )
 
-    def job_from_picture(self, payload: bytes) -> Job[Frame]:
+    def job_from_picture(self, payload: bytes, limits: Limits) -> Job[Frame]:
         """The refiner model card's own use: improve a picture one has."""
         frame = Frame.decode(payload)
         wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
@@ -86,7 +90,7 @@ class RefinerRunner:
         timesteps = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength, self.checkpoint.device)
         image = Image.fromarray(pixels_of(frame))
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
-        return self._job(wanted, image, sampler, timesteps, generator, adds_noise=True)
+        return self._job(wanted, image, sampler, timesteps, generator, limits, adds_noise=True)
 
     def _job(
         self,
@@ -95,12 +99,17 @@ class RefinerRunner:
         sampler: Any,
         timesteps: Tensor,
         generator: torch.Generator,
+        limits: Limits,
         *,
         adds_noise: bool,
     ) -> Job[Frame]:
         """`image` is latents [1, 4, h, w] or a picture."""
         check_clip_skip(self.checkpoint, wanted.clip_skip)
         pipeline = self.checkpoint.with_sampler(sampler)
+        if isinstance(image, Tensor):
+            height, width = image.shape[-2:]
+        else:
+            height, width = image.height // VAE_FACTOR, image.width // VAE_FACTOR
 
         def prepare() -> Denoising:
             latents = pipeline.prepare_latents(
@@ -113,8 +122,8 @@ class RefinerRunner:
                 generator,
                 adds_noise,
             )
-            size = (latents.shape[-2] * VAE_FACTOR, latents.shape[-1] * VAE_FACTOR)
-            conditioning = refiner_conditioning(self.checkpoint, wanted, size, wanted.guidance_scale)
+            size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
+            conditioning = refiner_conditioning(self.checkpoint, wanted, size_px, wanted.guidance_scale)
             return denoising(
                 pipeline,
                 latents,
@@ -126,9 +135,17 @@ class RefinerRunner:
             )
 
         def finish(latents: Tensor) -> Frame:
-            return picture(self.checkpoint, latents, {"truncated": truncated(self.checkpoint, wanted)})
+            return self.stage.picture(latents, {"truncated": truncated(self.checkpoint, wanted)})
 
-        return Job(prepare=prepare, finish=finish, rows=rows(wanted.guidance_scale))
+        return self.stage.job(
+            prepare,
+            finish,
+            rows=rows(wanted.guidance_scale),
+            size=(height, width),
+            timesteps=timesteps,
+            decodes=True,
+            limits=limits,
+        )
 
     def _sampler(self, wanted: HandOffFields | Refinement) -> Any:
         return samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
@@ -139,6 +156,13 @@ class RefinerRunner:
             return HandOff.decode(document, max_bytes=limit, max_pixels=SETTINGS.max_pixels)
         except HandOffError as error:
             raise RelayError(400, "invalid_handoff", str(error)) from error
+
+
+def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
+    """One row, to measure the model's speed by."""
+    words = RefineRequest(prompt="a picture", seed=0).with_defaults(checkpoint.defaults)
+    size_px = (checkpoint.defaults.height, checkpoint.defaults.width)
+    return refiner_conditioning(checkpoint, words, size_px, guidance_scale=1.0)
 
 
 refuse_pickle(RefinerRunner)

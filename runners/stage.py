@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import bentoml
 import torch
 from torch import Tensor
 
 from runners.frames import Frame, Kind
-from runners.metrics import StageMetrics
-from sdxl.checkpoint import Checkpoint, Stage, load
+from runners.metrics import StageMetrics, forget_the_dead
+from runners.speed import Speed, measure
+from sdxl import checkpoint as checkpoints
+from sdxl.checkpoint import Checkpoint
 from sdxl.config import Settings
 from sdxl.latents import decode
+from sdxl.limits import Limits
 from stepbatch.engine import Engine
-from stepbatch.job import Conditioning, Denoising
-from stepbatch.policy import FirstComeFirstServed
+from stepbatch.job import Conditioning, Denoising, Job
+from stepbatch.padding import PaddedUNet
+from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
+from stepbatch.tick import UNet
 
 SETTINGS = Settings.or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
 A_LONG_TIME = 1_000_000_000
@@ -25,36 +33,74 @@ RUNNER_OPTIONS: dict[str, Any] = {
     "runner_connection": {"max_requests": A_LONG_TIME, "max_age": float(A_LONG_TIME)},
     "traffic": {"timeout": 3_600},  # a job's own time limit is the entry service's
 }
+STRETCH = 10.0  # a job may be overtaken for as long as ten times the time that it takes in full ticks
+LOW_PRIORITY_S = 60.0
 
 
-def load_checkpoint(stage: Stage) -> Checkpoint:
-    """Loads on a thread that ends then, and leaves the calling thread without OpenMP's workers.
+class RunnerStage:
+    """One stage: its checkpoint, its engine, and what is counted of both."""
 
-    Had this thread workers too, besides the engine's, there would be more of them than cores, and OpenMP
-    would put each to sleep after every operation: on two cores, a tick then takes twice as long.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(load, stage, SETTINGS).result()
+    def __init__(self, stage: checkpoints.Stage, conditioning: Callable[[Checkpoint], Conditioning]) -> None:
+        """Loads the checkpoint and measures its speed; `conditioning` makes one row for that.
+
+        Both happen on a thread that ends then, which leaves the calling thread without OpenMP's workers. Had
+        this thread workers too, besides the engine's, there would be more of them than cores, and OpenMP would
+        put each to sleep after every operation: on two cores, a tick then takes twice as long.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            self.checkpoint = pool.submit(checkpoints.load, stage, SETTINGS).result()
+            unet = _unet(self.checkpoint)
+            self.speed = pool.submit(
+                measure, self.checkpoint, unet, lambda: conditioning(self.checkpoint), SETTINGS
+            ).result()
+        forget_the_dead()
+        self.metrics = StageMetrics(stage)
+        self.checkpoint.prompts.tell = self.metrics.encoded
+        self.engine = Engine(
+            unet,
+            _policy(self.speed),
+            max_jobs=SETTINGS.max_jobs,
+            seconds_per_work=self.speed.seconds_per_work,
+            observer=self.metrics,
+        )
+        self.engine.start()
+
+    def job(
+        self,
+        prepare: Callable[[], Denoising],
+        finish: Callable[[Tensor], Frame],
+        *,
+        rows: int,
+        size: tuple[int, int],
+        timesteps: Tensor,
+        decodes: bool,
+        limits: Limits,
+    ) -> Job[Frame]:
+        """A job of latents of `size` (height, width); `decodes` says whether its finish makes a picture."""
+        height, width = size
+        return Job(
+            prepare=prepare,
+            finish=finish,
+            rows=rows,
+            size=size,
+            steps=len(timesteps),
+            finish_work=self.speed.decode_work_per_pixel * height * width if decodes else 0.0,
+            is_low_priority=limits.is_low_priority,
+            time_limit_s=limits.remaining_s,
+        )
+
+    def picture(self, latents: Tensor, meta: dict[str, Any]) -> Frame:
+        """Decodes latents [1, 4, h, w] to a result whose body is the picture's pixels."""
+        begun = time.perf_counter()
+        pixels = decode(self.checkpoint.pipeline, latents)
+        self.metrics.decoded(time.perf_counter() - begun)
+        height, width, _ = pixels.shape
+        return Frame(kind=Kind.RESULT, meta={**meta, "width": width, "height": height}, body=pixels.tobytes())
 
 
-def start_engine(checkpoint: Checkpoint, metrics: StageMetrics) -> Engine:
-    """An engine whose thread calls the checkpoint's UNet."""
-    unet = checkpoint.pipeline.unet
-
-    def call(latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        metrics.tick(len(latents))
-        predicted: Tensor = unet(
-            latents,
-            timesteps,
-            encoder_hidden_states=conditioning.embeddings,
-            added_cond_kwargs={"text_embeds": conditioning.pooled, "time_ids": conditioning.time_ids},
-            return_dict=False,
-        )[0]
-        return predicted
-
-    engine = Engine(call, FirstComeFirstServed(max_rows=SETTINGS.max_rows), max_jobs=SETTINGS.max_jobs)
-    engine.start()
-    return engine
+def limits_of(ctx: bentoml.Context) -> Limits:
+    """What the entry, or whoever calls the runner, says in the request's headers."""
+    return Limits.from_headers(ctx.request.headers, SETTINGS.timeout_s)
 
 
 def denoising(
@@ -78,8 +124,25 @@ def denoising(
     )
 
 
-def picture(checkpoint: Checkpoint, latents: Tensor, meta: dict[str, Any]) -> Frame:
-    """Decodes latents [1, 4, h, w] to a result whose body is the picture's pixels."""
-    pixels = decode(checkpoint.pipeline, latents)
-    height, width, _ = pixels.shape
-    return Frame(kind=Kind.RESULT, meta={**meta, "width": width, "height": height}, body=pixels.tobytes())
+def _unet(checkpoint: Checkpoint) -> UNet:
+    model = checkpoint.pipeline.unet
+
+    def call(latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        predicted: Tensor = model(
+            latents,
+            timesteps,
+            encoder_hidden_states=conditioning.embeddings,
+            added_cond_kwargs={"text_embeds": conditioning.pooled, "time_ids": conditioning.time_ids},
+            return_dict=False,
+        )[0]
+        return predicted
+
+    return PaddedUNet(call, SETTINGS.fixed_rows) if SETTINGS.fixed_rows else call
+
+
+def _policy(speed: Speed) -> Policy:
+    if SETTINGS.policy == "fcfs":
+        return FirstComeFirstServed(max_rows=speed.limit.rows)
+    return ShortestRemainingWork(
+        limit=speed.limit, patience=STRETCH * speed.seconds_per_work, low_priority_s=LOW_PRIORITY_S
+    )

@@ -7,16 +7,16 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from dataclasses import asdict
+from math import ceil
 from typing import Annotated
 
 from bentoml.validators import ContentType
 from pydantic import ValidationError
 
 from runners.frames import Frame, FrameError, Kind
-from runners.metrics import Outcome, StageMetrics
+from runners.stage import RunnerStage
 from sdxl.errors import RelayError, invalid_request
-from stepbatch.engine import Engine
-from stepbatch.errors import EngineStopped, NonFiniteLatents, QueueFull
+from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
 from stepbatch.job import Job
 
 # Raw bytes travel as they are on every transport, and are never pickled.
@@ -25,9 +25,7 @@ Octets = Annotated[bytes, ContentType("application/octet-stream")]
 logger = logging.getLogger("sdxl_relay")
 
 
-async def stream_job(
-    engine: Engine, metrics: StageMetrics, make_job: Callable[[], Job[Frame]]
-) -> AsyncGenerator[bytes, None]:
+async def stream_job(stage: RunnerStage, make_job: Callable[[], Job[Frame]]) -> AsyncGenerator[bytes, None]:
     """Frames of one job. Leaving the generator early, as a lost client does, cancels the job."""
     loop = asyncio.get_running_loop()
     frames: asyncio.Queue[Frame] = asyncio.Queue()
@@ -36,18 +34,16 @@ async def stream_job(
         loop.call_soon_threadsafe(frames.put_nowait, frame)
 
     def post_end(future: Future[Frame]) -> None:
-        metrics.left(_outcome(future))
         post(_ending(job, future))
 
     try:
         job = make_job()
         job.on_step = lambda done, steps: post(Frame(kind=Kind.PROGRESS, meta={"step": done, "steps": steps}))
-        engine.submit(job)
+        stage.engine.submit(job)
     except Exception as error:
-        metrics.refused()
+        stage.metrics.refused()
         yield _error(error).encode()
         return
-    metrics.entered()
     job.future.add_done_callback(post_end)
     try:
         yield Frame(kind=Kind.ACCEPTED).encode()
@@ -58,12 +54,6 @@ async def stream_job(
                 return
     finally:
         job.cancel()
-
-
-def _outcome(future: Future[Frame]) -> Outcome:
-    if future.cancelled():
-        return "cancelled"
-    return "failed" if future.exception() else "done"
 
 
 def _ending(job: Job[Frame], future: Future[Frame]) -> Frame:
@@ -88,7 +78,9 @@ def _as_relay_error(error: BaseException) -> RelayError:
     if isinstance(error, FrameError):
         return RelayError(400, "invalid_frame", str(error))
     if isinstance(error, QueueFull):
-        return RelayError(429, "queue_full", f"the queue is full: {error}", retry_after_s=5)
+        return RelayError(429, "queue_full", f"the queue is full: {error}", retry_after_s=ceil(error.retry_after_s))
+    if isinstance(error, DeadlinePassed):
+        return RelayError(504, "timeout", str(error))
     if isinstance(error, EngineStopped):
         return RelayError(503, "stopping", "the runner is stopping", retry_after_s=5)
     if isinstance(error, NonFiniteLatents):

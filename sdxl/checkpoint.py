@@ -15,6 +15,7 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipelin
 from pydantic import ValidationError
 
 from sdxl.config import ConfigurationError, Settings
+from sdxl.prompt_cache import PromptCache
 from sdxl.request import Defaults
 
 Stage = Literal["base", "refiner"]
@@ -31,6 +32,11 @@ class Checkpoint:
     digest: str
     device: str
     dtype: torch.dtype
+
+    @cached_property
+    def prompts(self) -> PromptCache:
+        """The text encoders, and what they have read."""
+        return PromptCache(self.pipeline, self.device)
 
     @property
     def scheduler_config(self) -> dict[str, Any]:

@@ -37,8 +37,12 @@ class Settings(BaseModel):
     refiner: Checkpoint = MINI / "refiner"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    max_rows: Annotated[int, Field(ge=1, le=256)] = 16
-    """Rows of one UNet call at most."""
+    policy: Literal["shortest", "fcfs"] = "shortest"
+    """Which job goes first: the one with the shortest remaining work, with aging, or the first that came."""
+    max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Rows of one UNet call at most, at the checkpoint's native size; measured at start if it is left out."""
+    fixed_rows: Annotated[int, Field(ge=2, le=256)] | None = None
+    """Rows of every UNet call, those missing filled up: a seed's picture is then the same to the bit under any load."""
     max_jobs: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Jobs that one runner holds, waiting or running; one more gets a 429."""
     max_pixels: Annotated[int, Field(ge=64 * 64)] = 1536 * 1024
@@ -46,7 +50,7 @@ class Settings(BaseModel):
     max_upload_mb: Annotated[int, Field(ge=1, le=1_000)] = 20
     """Size of a request's body at most, in megabytes of 10**6 bytes."""
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """Time for one request; what takes longer gets a 504."""
+    """Time for one request, and the most that X-Timeout-S may ask for; what takes longer gets a 504."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

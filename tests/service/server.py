@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,12 +17,13 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,15 @@ def serving(home: Path, target: str = ".", folder: Path = ROOT, **settings: obje
             raise RuntimeError(log.read_text()[-3000:]) from error
         yield server
     finally:
+        workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"the server did not stop\n{log.read_text()[-3000:]}") from None
         finally:
-            _kill_group(process.pid)
+            _kill(workers)
+            process.kill()
             process.wait()
 
 
@@ -120,8 +125,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(url)
 
 
-def _kill_group(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -26,9 +26,21 @@ def test_the_built_bento_gives_the_same_picture(server: Server, tmp_path: Path) 
     bento = tmp_path / "bentos" / tag.replace(":", "/")
     assert not (bento / "src" / "training").exists()
     assert not (bento / "src" / "tests").exists()
+    _check_container(bento)
     elsewhere = tmp_path / "empty"
     elsewhere.mkdir()
     with serving(tmp_path, target=tag, folder=elsewhere, HF_HUB_OFFLINE="1") as from_bento:
         answer = from_bento.post("/generate", json=REQUEST)
     assert answer.status_code == 200, answer.text
     assert answer.content == server.post("/generate", json=REQUEST).content
+
+
+def _check_container(bento: Path) -> None:
+    """The image's build must find the packages that the requirements name by their path."""
+    requirements = (bento / "env" / "python" / "requirements.txt").read_text().splitlines()
+    (stand_in,) = [line for line in requirements if line.startswith("./")]
+    assert (bento / "src" / stand_in / "pyproject.toml").is_file()
+    assert (
+        "COPY --chown=bentoml:bentoml ./src/standins ./src/standins"
+        in (bento / "env" / "docker" / "Dockerfile").read_text().splitlines()
+    )

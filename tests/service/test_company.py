@@ -26,10 +26,13 @@ def unlike_requests(count: int) -> list[dict[str, Any]]:
 def test_24_unlike_requests_at_once(server: Server) -> None:
     requests = unlike_requests(24)
     alone = [server.generate(**request) for request in requests]
-    before = server.metric("sdxl_relay_ticks_total", stage="base"), server.metric("sdxl_relay_rows_total", stage="base")
+    before = (
+        server.metric("sdxl_relay_tick_rows_count", stage="base"),
+        server.metric("sdxl_relay_tick_rows_sum", stage="base"),
+    )
     with ThreadPoolExecutor(24) as pool:
         together = list(pool.map(lambda request: server.generate(**request), requests))
-    ticks = server.metric("sdxl_relay_ticks_total", stage="base") - before[0]
-    rows = server.metric("sdxl_relay_rows_total", stage="base") - before[1]
+    ticks = server.metric("sdxl_relay_tick_rows_count", stage="base") - before[0]
+    rows = server.metric("sdxl_relay_tick_rows_sum", stage="base") - before[1]
     assert [distance(one, other) <= 2 for one, other in zip(alone, together, strict=True)] == [True] * 24
     assert rows / ticks > 4

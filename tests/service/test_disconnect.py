@@ -31,7 +31,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
 def test_a_client_that_leaves_frees_its_rows(server: Server, stage: str, fields: dict[str, Any]) -> None:
     labels = {"stage": stage}
     cancelled = server.metric("sdxl_relay_jobs_ended_total", outcome="cancelled", **labels)
-    ticks = server.metric("sdxl_relay_ticks_total", **labels)
+    ticks = server.metric("sdxl_relay_tick_rows_count", **labels)
     body = json.dumps({**SLOW, **fields}).encode()
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
@@ -39,9 +39,27 @@ def test_a_client_that_leaves_frees_its_rows(server: Server, stage: str, fields:
             b"POST /generate HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\n\r\n%s" % (len(body), body)
         )
-        wait_for(lambda: server.metric("sdxl_relay_ticks_total", **labels) > ticks)
+        wait_for(lambda: server.metric("sdxl_relay_tick_rows_count", **labels) > ticks)
     wait_for(lambda: server.metric("sdxl_relay_jobs_ended_total", outcome="cancelled", **labels) == cancelled + 1)
     assert server.metric("sdxl_relay_jobs", **labels) == 0
-    ticks = server.metric("sdxl_relay_ticks_total", **labels)
+    ticks = server.metric("sdxl_relay_tick_rows_count", **labels)
     time.sleep(0.5)
-    assert server.metric("sdxl_relay_ticks_total", **labels) == ticks
+    assert server.metric("sdxl_relay_tick_rows_count", **labels) == ticks
+    wait_for(lambda: requests_in_progress(server) == 0)
+
+
+@pytest.mark.parametrize("body", [b"", b'{"prompt": "a green'])
+def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten(server: Server, body: bytes) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            b"POST /generate HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+            b"content-length: 100\r\n\r\n%s" % body
+        )
+        wait_for(lambda: requests_in_progress(server) == 1)
+    wait_for(lambda: requests_in_progress(server) == 0)
+
+
+def requests_in_progress(server: Server) -> float:
+    """What the entry still works on; a server that stops waits for it."""
+    return server.metric("bentoml_service_request_in_progress", service_name="sdxl_relay", endpoint="/generate")

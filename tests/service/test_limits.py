@@ -82,9 +82,9 @@ def runner_pid(server: Server, name: str) -> int:
 
 def test_a_lost_runner_is_a_503_and_comes_back(small_server: Server) -> None:
     with ThreadPoolExecutor(1) as pool:
-        ticks = small_server.metric("sdxl_relay_ticks_total", stage="base")
+        ticks = small_server.metric("sdxl_relay_tick_rows_count", stage="base")
         pending = pool.submit(small_server.post, "/generate", json=SLOW)
-        wait_for(lambda: small_server.metric("sdxl_relay_ticks_total", stage="base") > ticks)
+        wait_for(lambda: small_server.metric("sdxl_relay_tick_rows_count", stage="base") > ticks)
         os.kill(runner_pid(small_server, "sdxl_base"), signal.SIGKILL)
         answer = pending.result()
     assert answer.status_code == 503, answer.text

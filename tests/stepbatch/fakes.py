@@ -1,5 +1,6 @@
 """A false UNet, a small false sampler, and jobs made of them, for all tests of the engine."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -132,6 +133,9 @@ def make_job(
     rescale: float = 0.0,
     noisy: bool = False,
     sampler: EulerSampler | None = None,
+    finish_work: float = 0.0,
+    is_low_priority: bool = False,
+    time_limit_s: float = math.inf,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Job[Tensor]:
     """A job whose result is its final latents."""
@@ -141,6 +145,11 @@ def make_job(
         ),
         finish=lambda latents: latents,
         rows=rows,
+        size=size,
+        steps=len(sampler.timesteps) if sampler else steps,
+        finish_work=finish_work,
+        is_low_priority=is_low_priority,
+        time_limit_s=time_limit_s,
         on_step=on_step,
     )
 
@@ -163,4 +172,4 @@ def denoise_alone(state: Denoising, unet: UNet) -> Tensor:
 
 
 def make_engine(unet: UNet, *, max_rows: int = 8, max_jobs: int = 16) -> Engine:
-    return Engine(unet, FirstComeFirstServed(max_rows=max_rows), max_jobs=max_jobs)
+    return Engine(unet, FirstComeFirstServed(max_rows=max_rows), max_jobs=max_jobs, seconds_per_work=1.0)

@@ -65,7 +65,10 @@ def test_rows_never_exceed_max_rows_and_no_job_is_prepared_too_early() -> None:
         events.append("prepare")
         return make_denoising()
 
-    jobs = [Job[None](prepare=prepare, finish=lambda _: events.append("finish"), rows=2) for _ in range(5)]
+    jobs = [
+        Job[None](prepare=prepare, finish=lambda _: events.append("finish"), rows=2, size=(8, 8), steps=4)
+        for _ in range(5)
+    ]
     unet = FalseUNet()
     engine = make_engine(unet, max_rows=4)
     for job in jobs:
@@ -101,6 +104,8 @@ def test_on_step_tells_the_steps_done_and_all_callables_run_on_the_engines_threa
         prepare=lambda: note(make_denoising(steps=3)),
         finish=lambda latents: note(f"picture of {list(latents.shape)}"),
         rows=2,
+        size=(8, 8),
+        steps=3,
         on_step=lambda done, total: steps.append(note((done, total))),
     )
     with make_engine(FalseUNet(before=note)) as engine:
@@ -121,9 +126,13 @@ def test_timings_are_in_milliseconds_of_the_engines_clock() -> None:
         prepare=lambda: passing(0.25, make_denoising(steps=2)),
         finish=lambda _: passing(0.125, "picture"),
         rows=2,
+        size=(8, 8),
+        steps=2,
     )
     unet = FalseUNet(before=lambda _: passing(0.5, None))
-    engine = Engine(unet, FirstComeFirstServed(max_rows=8), max_jobs=1, clock=lambda: clock["now"])
+    engine = Engine(
+        unet, FirstComeFirstServed(max_rows=8), max_jobs=1, seconds_per_work=1.0, clock=lambda: clock["now"]
+    )
     engine.submit(job)
     clock["now"] += 2.0
     with engine:

@@ -16,7 +16,7 @@ def test_a_job_cancelled_while_it_waits_is_never_prepared() -> None:
         prepared.set()
         return make_denoising()
 
-    cancelled: Job[Tensor] = Job(prepare=prepare, finish=lambda latents: latents, rows=2)
+    cancelled: Job[Tensor] = Job(prepare=prepare, finish=lambda latents: latents, rows=2, size=(8, 8), steps=4)
     other = make_job()
     engine = make_engine(FalseUNet())
     engine.submit(cancelled)
@@ -34,7 +34,7 @@ def test_a_job_cancelled_in_its_preparation_never_ticks() -> None:
         cancelled.cancel()
         return make_denoising(seed=1)
 
-    cancelled: Job[Tensor] = Job(prepare=prepare, finish=lambda latents: latents, rows=2)
+    cancelled: Job[Tensor] = Job(prepare=prepare, finish=lambda latents: latents, rows=2, size=(8, 8), steps=4)
     other = make_job(seed=2, steps=3)
     unet = FalseUNet()
     engine = make_engine(unet)
@@ -66,7 +66,9 @@ def test_a_job_cancelled_in_a_tick_is_not_in_the_next_and_its_company_goes_on() 
 
 def test_a_job_cancelled_in_its_last_tick_is_not_finished() -> None:
     finished: list[Tensor] = []
-    cancelled: Job[None] = Job(prepare=lambda: make_denoising(steps=2), finish=finished.append, rows=2)
+    cancelled: Job[None] = Job(
+        prepare=lambda: make_denoising(steps=2), finish=finished.append, rows=2, size=(8, 8), steps=4
+    )
     other = make_job(steps=3)
     engine = make_engine(FalseUNet(before=lambda call: cancelled.cancel() if call == 2 else None))
     engine.submit(cancelled)
@@ -82,7 +84,7 @@ def test_a_job_cancelled_in_its_finish_is_cancelled() -> None:
         cancelled.cancel()
         return "picture"
 
-    cancelled: Job[str] = Job(prepare=make_denoising, finish=finish, rows=2)
+    cancelled: Job[str] = Job(prepare=make_denoising, finish=finish, rows=2, size=(8, 8), steps=4)
     with make_engine(FalseUNet()) as engine:
         engine.submit(cancelled)
         with pytest.raises(CancelledError):
@@ -98,7 +100,7 @@ def test_a_job_whose_failure_comes_after_its_cancelling_counts_as_cancelled() ->
         cancelled.cancel()
         raise ValueError
 
-    cancelled: Job[Tensor] = Job(prepare=prepare, finish=lambda latents: latents, rows=2)
+    cancelled: Job[Tensor] = Job(prepare=prepare, finish=lambda latents: latents, rows=2, size=(8, 8), steps=4)
     other = make_job()
     engine = make_engine(FalseUNet())
     engine.submit(cancelled)

@@ -36,11 +36,11 @@ def raise_(error: BaseException) -> Any:
 
 
 def bad_prepare(error: BaseException) -> Job[Any]:
-    return Job(prepare=lambda: raise_(error), finish=lambda latents: latents, rows=2)
+    return Job(prepare=lambda: raise_(error), finish=lambda latents: latents, rows=2, size=(8, 8), steps=4)
 
 
 def bad_finish(error: BaseException) -> Job[Any]:
-    return Job(prepare=make_denoising, finish=lambda _: raise_(error), rows=2)
+    return Job(prepare=make_denoising, finish=lambda _: raise_(error), rows=2, size=(8, 8), steps=4)
 
 
 def bad_on_step(error: BaseException) -> Job[Any]:
@@ -104,14 +104,14 @@ def test_nan_fails_its_own_job_after_its_last_step() -> None:
         return state
 
     finished: list[Tensor] = []
-    bad = Job[None](prepare=prepare, finish=finished.append, rows=2)
+    bad = Job[None](prepare=prepare, finish=finished.append, rows=2, size=(8, 8), steps=4)
     run_in_company(bad, FalseUNet())
     assert isinstance(bad.future.exception(timeout=0), NonFiniteLatents)
     assert finished == []
 
 
 def test_a_preparation_with_other_rows_than_admitted_fails_its_own_job() -> None:
-    bad = Job[Tensor](prepare=make_denoising, finish=lambda latents: latents, rows=1)
+    bad = Job[Tensor](prepare=make_denoising, finish=lambda latents: latents, rows=1, size=(8, 8), steps=4)
     run_in_company(bad, FalseUNet())
     assert isinstance(bad.future.exception(timeout=0), ValueError)
 
@@ -135,9 +135,8 @@ class UselessPolicy:
     def __init__(self, answer: Callable[[], Any]) -> None:
         self.answer = answer
 
-    def choose(self, jobs: Sequence[Job[Any]], now: float) -> list[Job[Any]]:
+    def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         assert jobs
-        assert now > 0
         return self.answer()
 
 
@@ -150,7 +149,7 @@ def test_under_a_useless_policy_the_oldest_job_goes_on_alone(
     answer: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     unet = FalseUNet()
-    engine = Engine(unet, UselessPolicy(answer), max_jobs=4)
+    engine = Engine(unet, UselessPolicy(answer), max_jobs=4, seconds_per_work=1.0)
     jobs = [make_job(seed=1, steps=2), make_job(seed=2, steps=2)]
     for job in jobs:
         engine.submit(job)

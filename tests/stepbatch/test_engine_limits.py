@@ -100,7 +100,9 @@ def test_an_engine_that_never_started_resolves_its_futures_too() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_engine_whose_own_thread_dies_leaves_no_future_unresolved() -> None:
     readings = iter([1.0, 2.0])  # for two submissions; then the clock fails, which no job is to blame for
-    engine = Engine(FalseUNet(), FirstComeFirstServed(max_rows=8), max_jobs=4, clock=lambda: next(readings))
+    engine = Engine(
+        FalseUNet(), FirstComeFirstServed(max_rows=8), max_jobs=4, seconds_per_work=1.0, clock=lambda: next(readings)
+    )
     jobs = [make_job(), make_job()]
     for job in jobs:
         engine.submit(job)
@@ -136,7 +138,7 @@ def test_an_ended_job_lets_go_of_its_tensors_however_long_it_is_kept() -> None:
     def first_state_is_gone(_: torch.Tensor) -> bool:
         return states[0]() is None
 
-    jobs = [Job[bool](prepare=prepare, finish=first_state_is_gone, rows=2) for _ in range(2)]
+    jobs = [Job[bool](prepare=prepare, finish=first_state_is_gone, rows=2, size=(8, 8), steps=4) for _ in range(2)]
     with make_engine(FalseUNet()) as engine:
         results = []
         for job in jobs:

@@ -64,8 +64,8 @@ def test_a_job_has_no_denoising_before_it_is_prepared_nor_after_its_end() -> Non
 
 
 def test_a_job_refuses_a_preparation_with_other_rows_than_it_was_admitted_with() -> None:
-    job = Job(prepare=make_denoising, finish=lambda latents: latents, rows=1)
-    with pytest.raises(ValueError, match="rows=1, but prepared 2"):
+    job = Job(prepare=make_denoising, finish=lambda latents: latents, rows=1, size=(8, 8), steps=4)
+    with pytest.raises(ValueError, match=r"\(1, \(8, 8\)\), but prepared \(2, "):
         job.enter_denoising()
     assert job.phase is Phase.PREPARE
 

@@ -78,6 +78,8 @@ def in_company() -> dict[str, list[Tensor]]:
             prepare=lambda: prepare(CASES[name]),
             finish=lambda latents: latents,
             rows=CASES[name].rows,
+            size=(8, 8),
+            steps=CASES[name].steps,
             on_step=lambda *_: paths[name].append(jobs[name].denoising.latents),
         )
 

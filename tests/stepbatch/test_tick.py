@@ -9,7 +9,7 @@ from torch import Tensor
 from stepbatch.errors import NonFiniteLatents
 from stepbatch.failure import Failure
 from stepbatch.job import Conditioning, Denoising
-from stepbatch.tick import guided, next_latents, predict, tick
+from stepbatch.tick import KeptStack, guided, is_finite, next_latents, predict, stacked, tick
 from tests.stepbatch.fakes import BrokenSampler, EulerSampler, FalseUNet, denoise_alone, make_denoising
 
 
@@ -69,6 +69,30 @@ def test_timesteps_are_stacked_one_for_each_row(dtypes: tuple[torch.dtype, torch
     predict(unet, [(job, torch.cat([job.latents] * job.rows)) for job in jobs])
     assert seen[0].dtype is stacked
     assert seen[0].tolist() == [999, 999, 641]
+
+
+def test_conditioning_is_stacked_anew_only_when_the_company_has_changed() -> None:
+    one, two, other = (make_denoising(seed=seed).conditioning for seed in (1, 2, 3))
+    stack = KeptStack()
+    first = stack([one, two])
+    assert stack([one, two]) is first
+    for parts in ([two, one], [two], [two, other], [one, two]):
+        got, want = stack(parts), stacked(parts)
+        assert got is not first
+        assert torch.equal(got.embeddings, want.embeddings)
+        assert torch.equal(got.pooled, want.pooled)
+        assert torch.equal(got.time_ids, want.time_ids)
+
+
+def test_conditioning_that_cannot_be_stacked_leaves_the_stack_usable() -> None:
+    narrow, wide = make_denoising().conditioning, make_denoising().conditioning
+    wide = replace(wide, embeddings=torch.zeros(2, 3, 6))
+    stack = KeptStack()
+    stack([narrow])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+            stack([narrow, wide])
+    assert torch.equal(stack([wide]).embeddings, wide.embeddings)
 
 
 @pytest.mark.parametrize("where", ["scale_model_input", "step"])
@@ -131,6 +155,16 @@ def test_infinity_is_found_too() -> None:
         next_latents(state, torch.full((1, 4, 8, 8), float("inf")))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_one_number_that_is_not_finite_is_enough(dtype: torch.dtype, number: float) -> None:
+    latents = torch.full((1, 4, 16, 16), torch.finfo(dtype).max, dtype=dtype)
+    latents[0, 0] = torch.finfo(dtype).min
+    assert is_finite(latents)
+    latents[0, 2, 3, 5] = number
+    assert not is_finite(latents)
+
+
 def test_a_sampler_that_widens_the_dtype_does_not_widen_the_jobs_latents() -> None:
     class Widening(EulerSampler):
         def step(
@@ -159,6 +193,14 @@ def test_a_job_of_one_row_has_no_guidance() -> None:
 def test_guidance_starts_from_the_negative_row() -> None:
     prediction = torch.stack([torch.full((4, 2, 2), 1.0), torch.full((4, 2, 2), 3.0)])
     assert torch.equal(guided(prediction, scale=5.0, rescale=0.0), torch.full((1, 4, 2, 2), 11.0))
+
+
+def test_guidance_is_diffusers_formula_to_the_bit() -> None:
+    prediction = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    before = prediction.clone()
+    negative, positive = before.chunk(2)
+    assert torch.equal(guided(prediction, scale=7.3, rescale=0.0), negative + 7.3 * (positive - negative))
+    assert torch.equal(prediction, before), "the prediction is the UNet's and stays as it is"
 
 
 @pytest.mark.parametrize("rescale", [0.0, 0.3, 0.7, 1.0])
