@@ -118,7 +118,7 @@ def test_lists_of_many_clients_are_made_together(server: Server) -> None:
     assert all(result["error"] is None for results in answers for result in results)
     lists, ticks, rows = counts() - before
     assert lists == 12
-    assert rows / ticks > 6  # an item alone has two rows
+    assert rows / ticks > 2.5  # an item alone has two rows
 
 
 NO_LISTS: list[tuple[Any, str]] = [
