@@ -4,6 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
+BENCHMARKS := $(or $(ONLY),request tick_overhead load)
 export BENTOML_DO_NOT_TRACK := 1
 export TRANSFORMERS_VERBOSITY := error
 
@@ -26,8 +27,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python -m benchmarks.request
-	$(BIN)/python -m benchmarks.tick_overhead
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 build: $(VENV)/installed
 	$(BIN)/bentoml build

@@ -39,7 +39,7 @@ from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.limits import GRACE_S, LIMITS
 from sdxl.request import GenerationRequest
 
-logger = logging.getLogger("sdxl_relay")
+logger = logging.getLogger("bentoml.sdxl_relay")
 
 BATCH_ROUTE = "/generate_batch"
 CLIENT: ContextVar[Client] = ContextVar("CLIENT")  # the gate sets it for as long as a request of a batch lasts

@@ -28,7 +28,7 @@ from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.limits import LIMITS, Limits
 from sdxl.request import GenerationRequest, RefineRequest
 
-logger = logging.getLogger("sdxl_relay")
+logger = logging.getLogger("bentoml.sdxl_relay")
 
 MAX_JSON_BYTES = 256_000  # four texts of 2,000 characters, each escaped to 12 bytes, and the rest
 JSON, FORM = "application/json", "multipart/form-data"

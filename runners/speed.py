@@ -18,7 +18,7 @@ from stepbatch.policy import RowLimit
 from stepbatch.tick import UNet
 from stepbatch.warmup import ROW_COUNTS, tick_times, worthwhile_rows
 
-logger = logging.getLogger("sdxl_relay")
+logger = logging.getLogger("bentoml.sdxl_relay")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from stepbatch.job import Job
 # Raw bytes travel as they are on every transport, and are never pickled.
 Octets = Annotated[bytes, ContentType("application/octet-stream")]
 
-logger = logging.getLogger("sdxl_relay")
+logger = logging.getLogger("bentoml.sdxl_relay")
 
 
 async def stream_job(stage: RunnerStage, make_job: Callable[[], Job[Frame]]) -> AsyncGenerator[bytes, None]:

@@ -19,7 +19,7 @@ MINI = ROOT / "checkpoints" / "mini"
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("bentoml")) as running:
+    with serving(tmp_path_factory.mktemp("bentoml"), SDXL_MAX_ROWS=16) as running:
         yield running
 
 
