@@ -10,10 +10,11 @@ from typing import Annotated, Any, TypeVar
 
 import bentoml
 from bentoml.validators import ContentType
-from pydantic import Field
+from pydantic import Field, RootModel
+from starlette.responses import Response
 
 from entry.answer import PictureFile, Stopwatch, picture_file
-from entry.batch import BATCH_ROUTE, BatchItem, BatchResult, answer_batch, max_items, max_latency_ms
+from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
 from entry.gate import add_gate, error_response
 from entry.upload import picture_frame
 from runners.base import BaseRunner
@@ -38,6 +39,15 @@ class RefineUpload(RefineRequest):
     image: Picture
 
 
+class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
+    """The answer to a list of requests."""
+
+    @classmethod
+    async def to_http_response(cls, obj: list[Work], _serde: object) -> Response:
+        """Waits for the items of one list; BentoML's dispatcher goes on meanwhile."""
+        return Response(cls(await results_of(obj)).model_dump_json(), media_type="application/json")
+
+
 @bentoml.service(name="sdxl_relay", workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`), and better pictures from pictures (`refine`)."""
@@ -50,18 +60,26 @@ class SDXLRelay:
         cls = type(self)
         self.to_base = RunnerClient("base", lambda: (self.base, cls.base)[1].url)
         self.to_refiner = RunnerClient("refiner", lambda: (self.refiner, cls.refiner)[1].url)
+        self.batches = Batches(self._generate, SETTINGS)
 
     @bentoml.api(route="/generate", input_spec=GenerationRequest)
     async def generate(self, **fields: Any) -> Picture:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
         return await _answer(self._generate(GenerationRequest(**fields)))
 
-    @bentoml.api(route=BATCH_ROUTE, batchable=True, max_batch_size=MAX_ITEMS, max_latency_ms=max_latency_ms(SETTINGS))
+    @bentoml.api(
+        route=BATCH_ROUTE,
+        output_spec=BatchResults,
+        batchable=True,
+        max_batch_size=MAX_ITEMS,
+        # BentoML answers 503 to a list that waits longer for its call. That takes milliseconds, whatever the load.
+        max_latency_ms=int(1_000 * SETTINGS.timeout_s),
+    )
     async def generate_batch(
         self, requests: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_ITEMS)]
-    ) -> list[BatchResult]:
-        """Pictures from many prompts; the lists of clients that come meanwhile are made together."""
-        return await answer_batch(requests, self._generate)
+    ) -> list[Work]:
+        """Pictures from prompts, a result for each: the picture in base64, or what was wrong with the request."""
+        return self.batches.start(requests)
 
     @bentoml.api(route="/refine", input_spec=RefineUpload)
     async def refine(self, image: Path, **fields: Any) -> Picture:

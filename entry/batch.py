@@ -1,8 +1,14 @@
-"""Pictures from many requests in one call, which BentoML gathers from the lists of several clients (adaptive batching).
+"""Pictures from lists of requests, taken in by BentoML's adaptive batching.
 
-BentoML's dispatcher runs one batch at a time, does not tell it whose items it holds, works on for clients that
-have left, and fails the whole batch with one exception. So each item remembers its client, ends by itself, by
-its own time limit or when its client leaves, and what goes wrong with it is its result.
+BentoML's dispatcher gathers the lists of several clients into one call, and makes the next call when that one
+has returned. Was it to return the pictures, every list would wait for the longest item of the batch before;
+and the dispatcher, which learns from waits and durations, would hold back lists for seconds that nothing
+precedes, and answer 503 to others. So a call only starts its items: they are batched at every step, by the
+engines. Each list then waits for its own (`results_of`).
+
+The dispatcher does not tell a call whose items it holds, works on for clients that have left, and fails all of
+a batch with one exception. So each item remembers its client, ends by its own time limit or when its client
+leaves, and what goes wrong with it is its result.
 """
 
 from __future__ import annotations
@@ -39,25 +45,14 @@ BATCH_ROUTE = "/generate_batch"
 CLIENT: ContextVar[Client] = ContextVar("CLIENT")  # the gate sets it for as long as a request of a batch lasts
 
 
+def max_at_once(settings: Settings) -> int:
+    """Items at work of all lists together: half of what a runner holds, so that /generate finds room beside them."""
+    return max(1, settings.max_jobs // 2)
+
+
 def max_items(settings: Settings) -> int:
-    """Items of one batch, and of one client's list, at most.
-
-    Half of what a runner holds, so that a batch alone cannot fill its queue and /generate finds room beside
-    it; the next batch starts when the last has ended. BentoML wants at least two.
-    """
-    return max(2, min(32, settings.max_jobs // 2))
-
-
-def max_latency_ms(settings: Settings) -> int:
-    """A limit that the dispatcher never reaches: it would answer 503 to requests that only have to wait.
-
-    It predicts a request's time as its waiting + slope * requests waiting + offset, by a line through the sizes
-    and durations of past batches. But a batch takes as long as its longest item, whatever its size. Every item
-    ends `timeout_s` after its client came, and the order is that of coming; so a request waits at most
-    `timeout_s`, a batch lasts no longer either, and that bounds slope (timeout_s for each request) and offset
-    (timeout_s for each request of a batch, and one more). The gate lets `max_jobs` requests wait.
-    """
-    return int(1_000 * settings.timeout_s * (settings.max_jobs + max_items(settings) + 10))
+    """Items of one list, and of one call of BentoML's, at most; it wants to allow two at least."""
+    return max(2, min(32, max_at_once(settings)))
 
 
 def batch_body(settings: Settings) -> type[BaseModel]:
@@ -66,15 +61,40 @@ def batch_body(settings: Settings) -> type[BaseModel]:
     return create_model("BatchBody", __config__=ConfigDict(extra="forbid"), requests=(requests, ...))
 
 
+class BatchError(BaseModel):
+    """The body of /generate's answer to a bad request, with its status."""
+
+    error: str
+    code: str
+    status: int
+    field: str | None = None
+    got: Any = None
+    retry_after_s: int | None = None
+
+
+class BatchResult(BaseModel):
+    """What became of an item: a picture (its file in base64) or an error."""
+
+    picture: str | None = None
+    media_type: str | None = None
+    seed: int | None = None
+    warnings: dict[str, str] = {}
+    timings: dict[str, float] = {}  # ms; `queue` counts from the client's coming
+    error: BatchError | None = None
+
+
+Work = asyncio.Task[BatchResult]
+
+
 @dataclass(eq=False)
 class Client:
     """Who sent a list: when it came, and the items at work for it."""
 
     arrived_s: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     has_left: bool = False
-    _work: set[asyncio.Task[BatchResult]] = field(default_factory=set)
+    _work: set[Work] = field(default_factory=set)
 
-    def waits_for(self, work: asyncio.Task[BatchResult]) -> None:
+    def waits_for(self, work: Work) -> None:
         """Lets `work` be cancelled when the client leaves; at once, if it has."""
         if self.has_left:
             work.cancel()
@@ -116,54 +136,42 @@ class BatchItem:
         return self.context[CLIENT]
 
 
-class BatchError(BaseModel):
-    """The body of /generate's answer to a bad request, with its status."""
+class Batches:
+    """Makes the items of all lists. Those that find no place wait in the order of their coming."""
 
-    error: str
-    code: str
-    status: int
-    field: str | None = None
-    got: Any = None
-    retry_after_s: int | None = None
+    def __init__(self, make: Callable[[GenerationRequest], Awaitable[PictureFile]], settings: Settings) -> None:
+        self._make = make
+        self._places = asyncio.Semaphore(max_at_once(settings))
+
+    def start(self, items: Sequence[BatchItem]) -> list[Work]:
+        """Puts the items to work, in their order. Never raises."""
+        return [self._start(item) for item in items]
+
+    def _start(self, item: BatchItem) -> Work:
+        work = asyncio.create_task(self._result(item), context=item.context)
+        item.client.waits_for(work)
+        return work
+
+    async def _result(self, item: BatchItem) -> BatchResult:
+        try:
+            if isinstance(item.request, RelayError):
+                raise item.request
+            async with asyncio.timeout_at(LIMITS.get().deadline + GRACE_S), self._places:
+                waited_ms = 1_000 * (asyncio.get_running_loop().time() - item.client.arrived_s)
+                return _made(await self._make(item.request), waited_ms)
+        except TimeoutError:
+            return _failed(RelayError(504, "timeout", "the request was not done in time"))
+        except RelayError as error:
+            return _failed(error)
+        except Exception:
+            logger.exception("an item of a batch failed")
+            return _failed(RelayError(500, "internal", "the picture could not be made; the server is at fault"))
 
 
-class BatchResult(BaseModel):
-    """What became of an item: a picture (its file in base64) or an error."""
-
-    picture: str | None = None
-    media_type: str | None = None
-    seed: int | None = None
-    warnings: dict[str, str] = {}
-    timings: dict[str, float] = {}  # ms; `queue` counts from the client's coming
-    error: BatchError | None = None
-
-
-Make = Callable[[GenerationRequest], Awaitable[PictureFile]]
-
-
-async def answer_batch(items: Sequence[BatchItem], make: Make) -> list[BatchResult]:
-    """The items' results in their order. All are at work at once; the engines batch them step by step."""
-    work = [asyncio.create_task(_answer(item, make), context=item.context) for item in items]
-    for item, task in zip(items, work, strict=True):
-        item.client.waits_for(task)
-    results = await asyncio.gather(*work, return_exceptions=True)
+async def results_of(works: Sequence[Work]) -> list[BatchResult]:
+    """The results of started items, in their order. Never raises."""
+    results = await asyncio.gather(*works, return_exceptions=True)
     return [result if isinstance(result, BatchResult) else _LEFT for result in results]
-
-
-async def _answer(item: BatchItem, make: Make) -> BatchResult:
-    waited_ms = 1_000 * (asyncio.get_running_loop().time() - item.client.arrived_s)
-    try:
-        if isinstance(item.request, RelayError):
-            return _failed(item.request)
-        async with asyncio.timeout_at(LIMITS.get().deadline + GRACE_S):
-            return _made(await make(item.request), waited_ms)
-    except TimeoutError:
-        return _failed(RelayError(504, "timeout", "the request was not done in time"))
-    except RelayError as error:
-        return _failed(error)
-    except Exception:
-        logger.exception("an item of a batch failed")
-        return _failed(RelayError(500, "internal", "the picture could not be made; the server is at fault"))
 
 
 def _made(picture: PictureFile, waited_ms: float) -> BatchResult:

@@ -120,7 +120,7 @@ class Gate:
         CLIENT.set(client)
         self.batched += 1
         try:
-            await _while_connected(self.app, scope, body, receive, send, lambda _: client.leave())
+            await _while_connected(self.app, scope, body, receive, send, client.leave)
         finally:
             self.batched -= 1
 
@@ -213,7 +213,7 @@ async def _while_connected(
     body: bytes,
     receive: Receive,
     send: Send,
-    leave: Callable[[asyncio.Future[None]], object] = asyncio.Future.cancel,
+    leave: Callable[[], object] | None = None,
 ) -> None:
     """Runs the app on a body that was read already; when the client disconnects, cancels it or does what `leave` does.
 
@@ -239,7 +239,7 @@ async def _while_connected(
     try:
         await asyncio.wait((work, watching), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            leave(work)
+            (leave or work.cancel)()
         await asyncio.wait((work,))
         if work.cancelled():
             await CLIENT_GONE(scope, receive, send)

@@ -26,7 +26,8 @@ from tests.service.test_disconnect import SLOW, wait_for
 
 QUICK: dict[str, Any] = {"prompt": "a green cone, white background", "num_inference_steps": 4, "seed": 1,
                          "high_noise_frac": 0.5}  # fmt: skip
-MAX_ITEMS = 32
+UNENDING = {**SLOW, "refine": "none"}
+MAX_ITEMS, MAX_AT_ONCE = 32, 32
 UNLIKE: list[dict[str, Any]] = [
     QUICK,
     {**QUICK, "seed": 2, "refine": "none", "scheduler": "unipc", "num_inference_steps": 3, "output_format": "webp"},
@@ -50,22 +51,16 @@ def levels(result: dict[str, Any]) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def waiting_client(server: Server, items: list[Any]) -> Iterator[socket.socket]:
-    """A client that has sent its list, and leaves at the end of the block without an answer."""
-    body = json.dumps({"requests": items}).encode()
+def waiting_client(server: Server, fields: dict[str, Any], path: str = "/generate_batch") -> Iterator[None]:
+    """A client that has sent its request, and leaves at the end of the block without an answer."""
+    body = json.dumps(fields).encode()
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
         client.sendall(
-            b"POST /generate_batch HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%s" % (len(body), body)
+            b"POST %s HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%s" % (path.encode(), len(body), body)
         )
-        yield client
-
-
-def gathered(server: Server) -> tuple[float, float]:
-    """Batches, and lists in them, so far. A list that two batches share counts twice."""
-    name = "bentoml_service_adaptive_batch_size"
-    return server.metric(f"{name}_count"), server.metric(f"{name}_sum")
+        yield
 
 
 def test_unlike_requests_give_the_pictures_of_generate(server: Server) -> None:
@@ -109,15 +104,21 @@ def test_bad_items_harm_no_others(server: Server) -> None:
             assert alone.items() <= error.items()
 
 
-def test_lists_of_many_clients_are_gathered(server: Server) -> None:
-    batches, lists = gathered(server)
+def test_lists_of_many_clients_are_made_together(server: Server) -> None:
+    def counts() -> NDArray[np.float64]:
+        """BentoML's count of lists in its calls, the base's ticks and rows."""
+        lists = server.metric("bentoml_service_adaptive_batch_size_sum", method_name="generate_batch")
+        names = ("sdxl_relay_tick_rows_count", "sdxl_relay_tick_rows_sum")
+        return np.array([lists, *(server.metric(name, stage="base") for name in names)])
+
+    before = counts()
     items = [{**QUICK, "num_inference_steps": steps} for steps in (2, 3, 4)]
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: post(server, items), range(12)))
     assert all(result["error"] is None for results in answers for result in results)
-    batches, lists = gathered(server)[0] - batches, gathered(server)[1] - lists
-    assert lists >= 12
-    assert batches <= 6
+    lists, ticks, rows = counts() - before
+    assert lists == 12
+    assert rows / ticks > 2.5  # an item alone has two rows
 
 
 NO_LISTS: list[tuple[Any, str]] = [
@@ -171,27 +172,26 @@ def test_the_schema_has_the_bounds(server: Server) -> None:
     assert requests["items"]["$ref"].endswith("/GenerationRequest")
 
 
-def test_clients_that_leave_free_their_rows_and_harm_no_others(server: Server) -> None:
-    slow = {**SLOW, "refine": "none"}
+def cancelled_jobs(server: Server) -> float:
+    return server.metric("sdxl_relay_jobs_ended_total", outcome="cancelled", stage="base")
 
-    def cancelled() -> float:
-        return server.metric("sdxl_relay_jobs_ended_total", outcome="cancelled", stage="base")
 
-    def running() -> float:
-        return server.metric("sdxl_relay_jobs", stage="base")
+def test_a_quick_list_does_not_wait_for_a_slow_one(server: Server) -> None:
+    before = cancelled_jobs(server)
+    with waiting_client(server, {"requests": [{**UNENDING, "width": 128, "height": 128}]}):
+        wait_for(lambda: server.metric("sdxl_relay_jobs", stage="base") == 1)
+        levels(post(server, [QUICK])[0])
+    wait_for(lambda: cancelled_jobs(server) == before + 1)
 
-    def clients() -> float:
-        return server.metric("bentoml_service_request_in_progress", endpoint="/generate_batch")
 
-    before = cancelled()
-    with ThreadPoolExecutor(1) as pool, waiting_client(server, [slow]) as first:
-        wait_for(lambda: running() == 1)
-        with waiting_client(server, [slow] * 2):
-            staying = pool.submit(post, server, [QUICK])
-            with waiting_client(server, [slow] * 4):
-                wait_for(lambda: clients() == 4)
-            # The last has left before its turn. When the first leaves, the others' lists are the next batch.
-            first.close()
-            wait_for(lambda: running() >= 2)
+def test_clients_that_leave_free_their_places(server: Server) -> None:
+    before = cancelled_jobs(server)
+    with ThreadPoolExecutor(1) as pool:
+        with (
+            waiting_client(server, {"requests": [UNENDING] * 24}),
+            waiting_client(server, {"requests": [UNENDING] * 24}),
+        ):
+            wait_for(lambda: server.metric("sdxl_relay_jobs", stage="base") == MAX_AT_ONCE)
+            staying = pool.submit(post, server, [QUICK])  # its turn comes after the others'
         levels(staying.result()[0])
-    assert cancelled() == before + 3  # the last one's four never started
+    wait_for(lambda: cancelled_jobs(server) == before + MAX_AT_ONCE)  # the other 16 never started
