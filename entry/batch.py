@@ -1,10 +1,10 @@
 """Pictures from lists of requests, taken in by BentoML's adaptive batching.
 
 BentoML's dispatcher gathers the lists of several clients into one call, and makes the next call when that one
-has returned. Was it to return the pictures, every list would wait for the longest item of the batch before;
-and the dispatcher, which learns from waits and durations, would hold back lists for seconds that nothing
-precedes, and answer 503 to others. So a call only starts its items: they are batched at every step, by the
-engines. Each list then waits for its own (`results_of`).
+has returned. If calls returned the pictures, every list would wait for the longest item of the batch before it.
+Worse, the dispatcher learns from waits and durations how long to wait for company: after a busy time it would
+hold a lone list back for seconds, and a longer forecast than max_latency_ms is a 503. So a call only starts its
+items; the engines batch them at every step, and each list waits for its own (`results_of`).
 
 The dispatcher does not tell a call whose items it holds, works on for clients that have left, and fails all of
 a batch with one exception. So each item remembers its client, ends by its own time limit or when its client
