@@ -46,7 +46,7 @@ def measure(checkpoint: Checkpoint, unet: UNet, conditioning: Callable[[], Condi
         )
         return _arrived(unet(latents.repeat(rows, 1, 1, 1), timestep.repeat(rows), told))
 
-    given = settings.fixed_rows or settings.max_rows
+    given = settings.rows_of_all_ticks or settings.max_rows
     times = tick_times(call, (given,) if given else ROW_COUNTS)
     rows = given or worthwhile_rows(times)
     seconds_per_work = times[rows] / (rows * side * side)

@@ -139,7 +139,8 @@ def _unet(checkpoint: Checkpoint) -> UNet:
         )[0]
         return predicted
 
-    return PaddedUNet(call, SETTINGS.fixed_rows) if SETTINGS.fixed_rows else call
+    rows = SETTINGS.rows_of_all_ticks
+    return PaddedUNet(call, rows) if rows else call
 
 
 def _policy(speed: Speed) -> Policy:

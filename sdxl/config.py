@@ -41,8 +41,9 @@ class Settings(BaseModel):
     """Which job goes first: the one with the shortest remaining work, with aging, or the first that came."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
     """Rows of one UNet call at most, at the checkpoint's native size; measured at start if it is left out."""
-    fixed_rows: Annotated[int, Field(ge=2, le=256)] | None = None
-    """Rows of every UNet call, those missing filled up: a seed's picture is then the same to the bit under any load."""
+    fixed_rows: Literal["2", "4", "8", "16", "32", "64"] | None = None
+    """Rows of every UNet call, those missing filled up: a seed's picture is then the same to the bit under any load.
+    Powers of two, because only what divides evenly among threads is computed in the same way in every slot."""
     max_jobs: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Jobs that one runner holds, waiting or running; one more gets a 429."""
     max_pixels: Annotated[int, Field(ge=64 * 64)] = 1536 * 1024
@@ -51,6 +52,11 @@ class Settings(BaseModel):
     """Size of a request's body at most, in megabytes of 10**6 bytes."""
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Time for one request, and the most that X-Timeout-S may ask for; what takes longer gets a 504."""
+
+    @property
+    def rows_of_all_ticks(self) -> int | None:
+        """`fixed_rows` as a number."""
+        return None if self.fixed_rows is None else int(self.fixed_rows)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -14,6 +14,7 @@ from tests.service.server import ROOT, environment, free_port
 BAD_SETTINGS = {
     "SDXL_STEPS": ("30", "SDXL_STEPS is not a setting"),
     "SDXL_MAX_ROWS": ("many", "SDXL_MAX_ROWS=many"),
+    "SDXL_FIXED_ROWS": ("6", "SDXL_FIXED_ROWS=6"),
     "SDXL_DTYPE": ("int8", "SDXL_DTYPE=int8"),
     "SDXL_BASE": ("/no/such/folder", "SDXL_BASE=/no/such/folder"),
     "SDXL_DEVICE": ("tpu", "SDXL_DEVICE=tpu"),
