@@ -21,7 +21,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "short spinning": {"GOMP_SPINCOUNT": "1000"},
     "middling spinning": {"GOMP_SPINCOUNT": "20000"},
 }
-ROUNDS = 1
+ROUNDS = 3
 SECONDS = 2.0
 ROWS = (2, 8)
 RESULT = Path(__file__).parent / "results" / "threads.json"

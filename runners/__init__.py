@@ -1,10 +1,11 @@
 """The two stages as BentoML services.
 
-Before anything imports torch: OpenMP's threads shall sleep while they wait, and not spin. Base and refiner share the
-cores of one machine, and when both are busy, spinning threads keep each other from the work they wait for
-(docs/performance.md has the figures). OpenMP reads the variable once, when it is loaded.
+Before anything imports torch: each of the two runners of a machine gets half of its cores, unless OMP_NUM_THREADS
+says otherwise. With as many threads as cores in both, OpenMP's threads spin on the cores that the other runner's
+need, and when both are busy, they come to a small part of the work (docs/performance.md has the figures).
+OpenMP reads the variable once, when it is loaded.
 """
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
