@@ -4,11 +4,11 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := $(or $(ONLY),request tick_overhead load)
+BENCHMARKS := $(or $(ONLY),request tick_overhead threads company load soak)
 export BENTOML_DO_NOT_TRACK := 1
 export TRANSFORMERS_VERBOSITY := error
 
-.PHONY: serve test check format bench build
+.PHONY: serve test test-full check format bench build
 
 serve: $(VENV)/installed
 	@$(BIN)/python -m entry.preflight $(HOST) $(PORT)
@@ -16,6 +16,9 @@ serve: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/pytest
+
+test-full: $(VENV)/installed-dev
+	$(BIN)/pytest -m "full or not full"
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
