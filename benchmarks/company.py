@@ -52,11 +52,15 @@ def measure(server: Server, requests: list[dict[str, Any]]) -> dict[str, float]:
 def main() -> None:
     requests = unlike_requests(COUNT)
     measured: dict[str, list[dict[str, float]]] = {"SDXL_MAX_ROWS": [], "SDXL_FIXED_ROWS": []}
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        with serving(Path(one), SDXL_MAX_ROWS=ROWS) as most, serving(Path(other), SDXL_FIXED_ROWS=ROWS) as fixed:
-            for _ in range(ROUNDS):
-                measured["SDXL_MAX_ROWS"].append(measure(most, requests))
-                measured["SDXL_FIXED_ROWS"].append(measure(fixed, requests))
+    with (
+        tempfile.TemporaryDirectory() as one,
+        tempfile.TemporaryDirectory() as other,
+        serving(Path(one), SDXL_MAX_ROWS=ROWS) as most,
+        serving(Path(other), SDXL_FIXED_ROWS=ROWS) as fixed,
+    ):
+        for _ in range(ROUNDS):
+            measured["SDXL_MAX_ROWS"].append(measure(most, requests))
+            measured["SDXL_FIXED_ROWS"].append(measure(fixed, requests))
     document = {
         name: {key: round(median(each[key] for each in rounds), 2) for key in rounds[0]}
         for name, rounds in measured.items()

@@ -14,7 +14,7 @@ from benchmarks.load_arrivals import Work
 from tests.service.server import ROOT, serving
 
 # No contender is to turn work away, however long its queue.
-ROOMY = {"SDXL_MAX_JOBS": "100000", "SDXL_TIMEOUT_S": "86400"}
+ROOMY = {"SDXL_MAX_ROWS": "8", "SDXL_MAX_JOBS": "100000", "SDXL_TIMEOUT_S": "86400"}
 
 
 @dataclass(frozen=True, kw_only=True)
