@@ -8,4 +8,5 @@ OpenMP reads the variable once, when it is loaded.
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
+_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores // 2)))

@@ -91,5 +91,7 @@ def forget_the_dead() -> None:
         return
     pids = {int(path.stem.rpartition("_")[2]) for path in Path(folder).glob("gauge_live*_*.db")}
     for pid in pids:
-        if not Path(f"/proc/{pid}").exists():
+        try:
+            os.kill(pid, 0)  # sends nothing; tells whether there is such a process
+        except ProcessLookupError:
             multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
