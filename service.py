@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Coroutine
 from pathlib import Path
@@ -15,14 +14,15 @@ from starlette.responses import Response
 
 from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
-from entry.gate import add_gate, error_response
+from entry.connected import error_response
+from entry.gate import add_gate
 from entry.upload import picture_frame
 from runners.base import BaseRunner
 from runners.client import RunnerClient
 from runners.refiner import RefinerRunner
 from sdxl.config import Settings
 from sdxl.errors import RelayError
-from sdxl.limits import GRACE_S, LIMITS
+from sdxl.limits import LIMITS
 from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
 
 SETTINGS = Settings.or_exit()
@@ -109,10 +109,7 @@ class SDXLRelay:
 async def _answer(work: Coroutine[Any, Any, PictureFile]) -> Any:
     """Gives every fault its status. BentoML passes a response through as it is."""
     try:
-        async with asyncio.timeout_at(LIMITS.get().deadline + GRACE_S):
-            return (await work).as_response()
-    except TimeoutError:
-        return error_response(RelayError(504, "timeout", "the request was not done in time"))
+        return (await work).as_response()
     except RelayError as error:
         return error_response(error)
 

@@ -100,11 +100,12 @@ class Client:
             work.cancel()
         else:
             self._work.add(work)
+            work.add_done_callback(self._work.discard)  # the client may be remembered for longer than its pictures
 
     def leave(self) -> None:
         """Frees the rows of all of its items; items that still wait for their batch will not start."""
         self.has_left = True
-        for work in self._work:
+        for work in list(self._work):
             work.cancel()
 
 

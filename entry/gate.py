@@ -7,10 +7,9 @@ checks size, content type and fields first, and ends the work when the client di
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
+from entry.connected import CLIENT_GONE, error_response, while_connected
 from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
@@ -51,12 +50,6 @@ def routes(settings: Settings) -> Mapping[str, Route]:
         "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_JSON_BYTES),
     }
-
-
-def error_response(error: RelayError) -> JSONResponse:
-    """An error as the client gets it."""
-    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
-    return JSONResponse(error.as_json(), error.status, headers)
 
 
 def add_gate(service: Any, settings: Settings) -> None:
@@ -102,7 +95,7 @@ class Gate:
         if scope["path"] == BATCH_ROUTE:
             await self._in_batch(scope, body, receive, send)
         else:
-            await _while_connected(self.app, scope, body, receive, send)
+            await while_connected(self.app, scope, body, receive, send)
 
     async def _in_batch(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Runs a request that BentoML makes part of a batch. BentoML's own queue has no bound.
@@ -120,14 +113,9 @@ class Gate:
         CLIENT.set(client)
         self.batched += 1
         try:
-            await _while_connected(self.app, scope, body, receive, send, client.leave)
+            await while_connected(self.app, scope, body, receive, send, client.leave)
         finally:
             self.batched -= 1
-
-
-# nginx's status for a client that left. Nobody reads it, but a request that ends without an answer is one that
-# BentoML's time limit goes on waiting for, and with it the server's shutdown.
-CLIENT_GONE = Response(status_code=499)
 
 
 class ClientGone(Exception):
@@ -205,46 +193,3 @@ def _replay(body: bytes) -> Receive:
         return messages.pop() if messages else {"type": "http.disconnect"}
 
     return receive
-
-
-async def _while_connected(
-    app: ASGIApp,
-    scope: Scope,
-    body: bytes,
-    receive: Receive,
-    send: Send,
-    leave: Callable[[], object] | None = None,
-) -> None:
-    """Runs the app on a body that was read already; when the client disconnects, cancels it or does what `leave` does.
-
-    Waits for its end even so.
-    """
-    left = asyncio.Event()
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        left.set()
-
-    first = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        if first:
-            return first.pop()
-        await left.wait()
-        return {"type": "http.disconnect"}
-
-    work = asyncio.ensure_future(app(scope, replay, send))
-    watching = asyncio.create_task(watch())
-    try:
-        await asyncio.wait((work, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            (leave or work.cancel)()
-        await asyncio.wait((work,))
-        if work.cancelled():
-            await CLIENT_GONE(scope, receive, send)
-        else:
-            work.result()
-    finally:
-        watching.cancel()
-        work.cancel()

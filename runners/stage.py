@@ -31,7 +31,8 @@ RUNNER_OPTIONS: dict[str, Any] = {
     "workers": 1,
     # BentoML's proxy would close its session, and with it calls in flight, after 100 requests or 300 s.
     "runner_connection": {"max_requests": A_LONG_TIME, "max_age": float(A_LONG_TIME)},
-    "traffic": {"timeout": 3_600},  # a job's own time limit is the entry service's
+    # Until a stream's first frame, which comes at once. BentoML remembers each request for so long.
+    "traffic": {"timeout": 60},
 }
 # A job may be overtaken for 50 times as long as it takes in full ticks. In simulations of the load benchmark (70% and
 # 85% of capacity), less lets short jobs wait for long ones, and more only delays the long ones.
