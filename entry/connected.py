@@ -34,8 +34,8 @@ async def while_connected(
     """Runs the app on a body that was read already, and answers 504 if its time is over before it has begun to answer.
 
     When the client disconnects, cancels the app and waits for its end. With `leave`, calls that instead, and leaves
-    the time limit, too, to the app. The time limit is here and not in the endpoint, because a timer holds on to its context until it would have fired, and
-    in an endpoint that is all of the request.
+    the time limit to the app, too. The limit is here and not in the endpoint, because a timer holds on to its
+    context until it would have fired, and in an endpoint that is all of the request.
     """
     left = asyncio.Event()
     has_answered = False

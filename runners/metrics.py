@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from sdxl.checkpoint import Stage
 from stepbatch.job import Job, Phase
 from stepbatch.observer import Outcome
@@ -91,7 +93,12 @@ def forget_the_dead() -> None:
         return
     pids = {int(path.stem.rpartition("_")[2]) for path in Path(folder).glob("gauge_live*_*.db")}
     for pid in pids:
-        try:
-            os.kill(pid, 0)  # sends nothing; tells whether there is such a process
-        except ProcessLookupError:
+        if not _is_alive(pid):
             multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # killed, and not yet waited for
+    except psutil.NoSuchProcess:
+        return False
