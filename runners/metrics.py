@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psutil
 
 from sdxl.checkpoint import Stage
 from stepbatch.job import Job, Phase
 from stepbatch.observer import Outcome
-from stepbatch.policy import reason_to_wait
+from stepbatch.policy import Reason, reason_to_wait
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
 SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -45,6 +45,14 @@ class StageMetrics:
         self._handoff = histogram("handoff_seconds", "To write a hand-off (base) or to read it (refiner).")
         self._handoff_bytes = histogram("handoff_bytes", "The size of a hand-off.", BYTES)
         self._stage = stage
+        # A series that is there from the start can be asked for its rate before the first event.
+        for labels, counter in (
+            ((*get_args(Outcome), "refused"), self._ended),
+            (get_args(Reason), self._waited),
+            (("hit", "miss"), self._prompts),
+        ):
+            for label in labels:
+                counter.labels(stage, label)
 
     def worked(self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float) -> None:
         """See `Observer.worked`."""
