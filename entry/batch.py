@@ -34,6 +34,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from entry.answer import PictureFile
+from entry.connected import LATE
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.limits import GRACE_S, LIMITS
@@ -161,7 +162,7 @@ class Batches:
                 waited_ms = 1_000 * (asyncio.get_running_loop().time() - item.client.arrived_s)
                 return _made(await self._make(item.request), waited_ms)
         except TimeoutError:
-            return _failed(RelayError(504, "timeout", "the request was not done in time"))
+            return _failed(LATE)
         except RelayError as error:
             return _failed(error)
         except Exception:

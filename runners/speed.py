@@ -15,7 +15,7 @@ from sdxl.config import Settings
 from sdxl.latents import decode
 from stepbatch.job import Conditioning
 from stepbatch.policy import RowLimit
-from stepbatch.tick import UNet
+from stepbatch.tick import UNet, stacked
 from stepbatch.warmup import ROW_COUNTS, tick_times, worthwhile_rows
 
 logger = logging.getLogger("bentoml.sdxl_relay")
@@ -39,12 +39,7 @@ def measure(checkpoint: Checkpoint, unet: UNet, conditioning: Callable[[], Condi
     timestep = torch.tensor([500], device=checkpoint.device)
 
     def call(rows: int) -> float:
-        told = Conditioning(
-            embeddings=one.embeddings.repeat(rows, 1, 1),
-            pooled=one.pooled.repeat(rows, 1),
-            time_ids=one.time_ids.repeat(rows, 1),
-        )
-        return _arrived(unet(latents.repeat(rows, 1, 1, 1), timestep.repeat(rows), told))
+        return _arrived(unet(latents.repeat(rows, 1, 1, 1), timestep.repeat(rows), stacked([one] * rows)))
 
     given = settings.rows_of_all_ticks or settings.max_rows
     times = tick_times(call, (given,) if given else ROW_COUNTS)

@@ -24,11 +24,6 @@ class Limits:
     is_low_priority: bool = False
 
     @classmethod
-    def within(cls, timeout_s: float) -> Self:
-        """Of a request that begins now."""
-        return cls(deadline=time.monotonic() + timeout_s)
-
-    @classmethod
     def from_headers(cls, headers: Mapping[str, str], max_timeout_s: float) -> Self:
         """Of a request that came just now; without a header, the most time there is.
 
