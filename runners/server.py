@@ -1,4 +1,4 @@
-"""What uvicorn, which BentoML starts, leaves to us: an orderly end, and an end to senders that never come to a point."""
+"""What uvicorn, which BentoML starts, leaves to us: an orderly end, and an end to senders that never finish."""
 
 from __future__ import annotations
 
