@@ -1,4 +1,4 @@
-"""What the code says of itself, for the tests of deploy/: its services, its metrics, how BentoML reads BentoCloud's file.
+"""What the code says of itself, for the tests of deploy/: its services, its metrics, how BentoML reads bentocloud.yaml.
 
 A process of its own (`python -m tests.deploy.facts`), for the services bring torch, BentoML and its warnings.
 """
