@@ -40,7 +40,7 @@ def _check_container(bento: Path) -> None:
     requirements = (bento / "env" / "python" / "requirements.txt").read_text().splitlines()
     (stand_in,) = [line for line in requirements if line.startswith("./")]
     assert (bento / "src" / stand_in / "pyproject.toml").is_file()
-    assert (
-        "COPY --chown=bentoml:bentoml ./src/standins ./src/standins"
-        in (bento / "env" / "docker" / "Dockerfile").read_text().splitlines()
-    )
+    dockerfile = (bento / "env" / "docker" / "Dockerfile").read_text()
+    assert "COPY --chown=bentoml:bentoml ./src/standins ./src/standins" in dockerfile.splitlines()
+    (script,) = (bento / "env" / "docker").glob("script__*")  # deploy/without-compilers.sh
+    assert f"&& ./env/docker/{script.name}" in dockerfile
