@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import load_arrivals
 from benchmarks.capacity_model import Arrival, Kind, Pipeline, poisson_arrivals, replicas_busy
-from benchmarks.capacity_probe import Cluster, Spent, measured_pipeline, with_warm_up_ticks
+from benchmarks.capacity_probe import Cluster, Spent, measured_pipeline, with_times_of, with_warm_up_ticks
 from benchmarks.capacity_simulation import SETTLING, Simulation
 from benchmarks.load import machine
 from benchmarks.load_arrivals import Work
@@ -98,10 +98,13 @@ def check(name: str, case: Case, options: argparse.Namespace) -> dict[str, objec
         for share in options.loads:
             rate_per_s = share * _capacity_per_s(under_load, case)
             arrivals = poisson_arrivals(options.requests, rate_per_s, MIX, options.seed)
+            measured, base, refiner = _real(cluster, arrivals, case.size_px)
+            in_the_run = with_times_of(under_load, base, refiner)
             loads[rate_per_s] = {
-                "measured": _real(cluster, arrivals, case.size_px),
-                "simulated": _simulated(under_load, case, arrivals),
-                "simulated, ticks of warm-up": _simulated(at_start, case, arrivals),
+                "measured": measured,
+                "simulated, ticks as in this run": _simulated(in_the_run, case, arrivals),
+                "simulated, ticks measured before": _simulated(under_load, case, arrivals),
+                "simulated, ticks of the warm-up": _simulated(at_start, case, arrivals),
             }
         print(*_table(loads), sep="\n", flush=True)
     return {
@@ -122,25 +125,23 @@ def _simulated(pipeline: Pipeline, case: Case, arrivals: Sequence[Arrival]) -> F
     return Figures.of(list(outcome.latencies_s), outcome.base_utilisation, outcome.refiner_utilisation)
 
 
-def _real(cluster: Cluster, arrivals: Sequence[Arrival], size_px: int) -> Figures:
-    """Raises RuntimeError unless every request gets its picture."""
+def _real(cluster: Cluster, arrivals: Sequence[Arrival], size_px: int) -> tuple[Figures, Spent, Spent]:
+    """With what bases and refiners did. Raises RuntimeError unless every request gets its picture."""
     sent = [
         load_arrivals.Arrival(at_s=arrival.at_s, work=_work(arrival.kind, index, size_px))
         for index, arrival in enumerate(arrivals)
     ]
-    before = Spent.by(cluster.bases), Spent.by(cluster.refiners)
+    bases_before, refiners_before = Spent.by(cluster.bases), Spent.by(cluster.refiners)
     answers = asyncio.run(open_loop(cluster.entry.url, RELAY_SHORTEST, sent))
     faults = [text for text in (fault(RELAY_SHORTEST, answer) for answer in answers) if text]
     if faults:
         raise RuntimeError(f"{len(faults)} of {len(answers)} requests failed, the first with {faults[0]}")
     took_s = max(answer.done_s for answer in answers)
-    base_s = Spent.by(cluster.bases).since(before[0]).busy_s
-    refiner_s = Spent.by(cluster.refiners).since(before[1]).busy_s
-    return Figures.of(
-        [answer.latency_s for answer in answers],
-        base_s / took_s / len(cluster.bases),
-        refiner_s / took_s / len(cluster.refiners),
+    base, refiner = Spent.by(cluster.bases).since(bases_before), Spent.by(cluster.refiners).since(refiners_before)
+    base_busy, refiner_busy = (
+        spent.busy_s / took_s / len(servers) for spent, servers in ((base, cluster.bases), (refiner, cluster.refiners))
     )
+    return Figures.of([answer.latency_s for answer in answers], base_busy, refiner_busy), base, refiner
 
 
 def _work(kind: Kind, index: int, size_px: int) -> Work:
@@ -163,7 +164,7 @@ def _table(loads: Mapping[float, Mapping[str, Figures]]) -> Iterator[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=200, help="at each load (default %(default)s)")
-    parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 0.8], help="shares of the simulated capacity")
+    parser.add_argument("--loads", type=float, nargs="+", default=[0.5, 0.7], help="shares of the simulated capacity")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=f"of {list(CASES)}"

@@ -21,7 +21,7 @@ class StageSpeed:
     prepare_s: float = 0.0  # of a job before its first tick: prompts, latents
     max_rows: int | None = None  # as SDXL_MAX_ROWS; None: as a runner chooses it from its ticks
 
-    def tick_s(self, rows: int) -> float:
+    def tick_s(self, rows: float) -> float:
         """Beyond what was measured, a tick's time grows as its rows do."""
         most = max(self.ticks_s)
         if rows > most:

@@ -87,6 +87,21 @@ def measured_pipeline(cluster: Cluster, work: Sequence[Work]) -> Pipeline:
     )
 
 
+def with_times_of(pipeline: Pipeline, base: Spent, refiner: Spent) -> Pipeline:
+    """The same with ticks as much longer or shorter as they were in a run; also its preparations and decodings."""
+
+    def as_in(spent: Spent, speed: StageSpeed) -> StageSpeed:
+        longer = spent.tick_s / (spent.ticks * speed.tick_s(spent.rows / spent.ticks))
+        return replace(
+            speed,
+            ticks_s={rows: longer * seconds for rows, seconds in speed.ticks_s.items()},
+            prepare_s=spent.prepare_s / spent.jobs,
+            decode_s=spent.decode_s / spent.decodings if spent.decodings else 0.0,
+        )
+
+    return replace(pipeline, base=as_in(base, pipeline.base), refiner=as_in(refiner, pipeline.refiner))
+
+
 def with_warm_up_ticks(pipeline: Pipeline, cluster: Cluster) -> Pipeline:
     """The same with the ticks and decodings that the runners measured when they started, with nothing else to do."""
 
