@@ -43,7 +43,8 @@ class Case:
     sleep: Sleep | None = None  # None: the mini checkpoint
 
 
-SLEEP = Sleep(call_ms=20, row_ms=10)
+# So long that what two cores do besides, and other programs on them, weigh little.
+SLEEP = Sleep(call_ms=80, row_ms=40)
 CASES = {
     "mini 1 + 1": Case(bases=1, refiners=1, size_px=128),
     "sleeping 1 + 1": Case(bases=1, refiners=1, size_px=64, sleep=SLEEP),
@@ -98,12 +99,11 @@ def check(name: str, case: Case, options: argparse.Namespace) -> dict[str, objec
         for share in options.loads:
             rate_per_s = share * _capacity_per_s(under_load, case)
             arrivals = poisson_arrivals(options.requests, rate_per_s, MIX, options.seed)
-            measured, base, refiner = _real(cluster, arrivals, case.size_px)
-            in_the_run = with_times_of(under_load, base, refiner)
+            measured, in_the_run = _real(cluster, arrivals, case.size_px, under_load)
             loads[rate_per_s] = {
                 "measured": measured,
-                "simulated, ticks as in this run": _simulated(in_the_run, case, arrivals),
-                "simulated, ticks measured before": _simulated(under_load, case, arrivals),
+                "simulated, times of this run": _simulated(in_the_run, case, arrivals),
+                "simulated, times measured before": _simulated(under_load, case, arrivals),
                 "simulated, ticks of the warm-up": _simulated(at_start, case, arrivals),
             }
         print(*_table(loads), sep="\n", flush=True)
@@ -125,8 +125,8 @@ def _simulated(pipeline: Pipeline, case: Case, arrivals: Sequence[Arrival]) -> F
     return Figures.of(list(outcome.latencies_s), outcome.base_utilisation, outcome.refiner_utilisation)
 
 
-def _real(cluster: Cluster, arrivals: Sequence[Arrival], size_px: int) -> tuple[Figures, Spent, Spent]:
-    """With what bases and refiners did. Raises RuntimeError unless every request gets its picture."""
+def _real(cluster: Cluster, arrivals: Sequence[Arrival], size_px: int, pipeline: Pipeline) -> tuple[Figures, Pipeline]:
+    """Gives also the pipeline with the times of this run. Raises RuntimeError unless every request gets its picture."""
     sent = [
         load_arrivals.Arrival(at_s=arrival.at_s, work=_work(arrival.kind, index, size_px))
         for index, arrival in enumerate(arrivals)
@@ -141,7 +141,8 @@ def _real(cluster: Cluster, arrivals: Sequence[Arrival], size_px: int) -> tuple[
     base_busy, refiner_busy = (
         spent.busy_s / took_s / len(servers) for spent, servers in ((base, cluster.bases), (refiner, cluster.refiners))
     )
-    return Figures.of([answer.latency_s for answer in answers], base_busy, refiner_busy), base, refiner
+    figures = Figures.of([answer.latency_s for answer in answers], base_busy, refiner_busy)
+    return figures, with_times_of(pipeline, base, refiner, answers)
 
 
 def _work(kind: Kind, index: int, size_px: int) -> Work:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -14,11 +13,11 @@ import numpy as np
 
 from benchmarks.capacity_model import Pipeline, StageSpeed
 from benchmarks.load_arrivals import Work
-from benchmarks.load_client import closed_loop
+from benchmarks.load_client import Answer, closed_loop
 from benchmarks.load_contenders import RELAY_SHORTEST
 from tests.service.server import Server
 
-CLIENTS = (1, 2, 4, 8, 16)  # for each base replica, so that ticks have from few rows to as many as may be
+CLIENTS = (1, 2, 4, 8)  # for each base replica, so that ticks have from few rows to as many as may be
 REQUESTS = 6  # of each client
 ALONE = 8  # requests one after the other, for what is around the ticks
 WARM_UP_LINE = re.compile(r"ms of a tick by rows: (.+); (\d+) rows at most; decoding ([\d.]+) ms")
@@ -78,7 +77,9 @@ def measured_pipeline(cluster: Cluster, work: Sequence[Work]) -> Pipeline:
         asyncio.run(closed_loop(cluster.entry.url, RELAY_SHORTEST, many, clients * len(cluster.bases)))
         levels.append((Spent.by(cluster.bases).since(before[0]), Spent.by(cluster.refiners).since(before[1])))
     ended = Spent.by(cluster.bases), Spent.by(cluster.refiners)
-    handoff_s, entry_s = _around(cluster.entry, work)
+    handoff_s, entry_s = _around(
+        asyncio.run(closed_loop(cluster.entry.url, RELAY_SHORTEST, list(islice(cycle(work), ALONE)), clients=1))
+    )
     return Pipeline(
         base=_speed([base for base, _ in levels], ended[0].since(started[0]), cluster.bases[0]),
         refiner=_speed([refiner for _, refiner in levels], ended[1].since(started[1]), cluster.refiners[0]),
@@ -87,8 +88,8 @@ def measured_pipeline(cluster: Cluster, work: Sequence[Work]) -> Pipeline:
     )
 
 
-def with_times_of(pipeline: Pipeline, base: Spent, refiner: Spent) -> Pipeline:
-    """The same with ticks as much longer or shorter as they were in a run; also its preparations and decodings."""
+def with_times_of(pipeline: Pipeline, base: Spent, refiner: Spent, answers: Sequence[Answer]) -> Pipeline:
+    """The same with ticks as much longer or shorter as they were in a run, and with all its other times."""
 
     def as_in(spent: Spent, speed: StageSpeed) -> StageSpeed:
         longer = spent.tick_s / (spent.ticks * speed.tick_s(spent.rows / spent.ticks))
@@ -99,7 +100,13 @@ def with_times_of(pipeline: Pipeline, base: Spent, refiner: Spent) -> Pipeline:
             decode_s=spent.decode_s / spent.decodings if spent.decodings else 0.0,
         )
 
-    return replace(pipeline, base=as_in(base, pipeline.base), refiner=as_in(refiner, pipeline.refiner))
+    handoff_s, entry_s = _around(answers)
+    return Pipeline(
+        base=as_in(base, pipeline.base),
+        refiner=as_in(refiner, pipeline.refiner),
+        handoff_s=handoff_s,
+        entry_s=entry_s,
+    )
 
 
 def with_warm_up_ticks(pipeline: Pipeline, cluster: Cluster) -> Pipeline:
@@ -140,15 +147,10 @@ def _warm_up(server: Server) -> tuple[str, str, str]:
     return table, rows, decode_ms
 
 
-def _around(entry: Server, work: Sequence[Work]) -> tuple[float, float]:
-    """Seconds between the stages, and before and after them, of requests that are alone."""
-    handoff_s, entry_s = [], []
-    for one in islice(cycle(work), ALONE):
-        begun = time.perf_counter()
-        answer = entry.post("/generate", json=one.fields)
-        took_s = time.perf_counter() - begun
-        phases = (phase.split(";dur=") for phase in answer.headers["server-timing"].split(", "))
-        spent_s = {name: float(ms) / 1000 for name, ms in phases}
-        handoff_s.append(spent_s["handoff"])
-        entry_s.append(took_s - sum(spent_s.values()) + spent_s["picture"])
-    return median(handoff_s), median(entry_s)
+def _around(answers: Sequence[Answer]) -> tuple[float, float]:
+    """Seconds between the stages, and before and after them: medians."""
+    handoff_s = median(answer.phases_s["handoff"] for answer in answers)
+    entry_s = median(
+        answer.latency_s - sum(answer.phases_s.values()) + answer.phases_s["picture"] for answer in answers
+    )
+    return handoff_s, entry_s
