@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import cycle, islice, product
 
 from training.scenes import scenes
@@ -14,12 +15,13 @@ SIZES_PX = (128, 96)  # the mini checkpoint's native size, and a smaller one
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One square picture; all else is the checkpoint's default."""
+    """One square picture; what is not in `options` is the checkpoint's default."""
 
     prompt: str
     seed: int
     steps: int
     size_px: int
+    options: Mapping[str, object] = field(default_factory=dict)  # more fields of the request
 
     @property
     def fields(self) -> dict[str, object]:
@@ -30,6 +32,7 @@ class Work:
             "num_inference_steps": self.steps,
             "width": self.size_px,
             "height": self.size_px,
+            **self.options,
         }
 
 

@@ -27,11 +27,18 @@ class Answer:
     done_s: float
     status: int  # 0 if there was no answer
     body: bytes
+    server_timing: str = ""  # the header, of this server's answers
 
     @property
     def latency_s(self) -> float:
         """From when the request was due, so that a slow client cannot hide a slow server."""
         return self.done_s - self.due_s
+
+    @property
+    def phases_s(self) -> dict[str, float]:
+        """Where the server's time went: the phases of its Server-Timing header."""
+        phases = (phase.split(";dur=") for phase in self.server_timing.split(", "))
+        return {name: float(ms) / 1000 for name, ms in phases}
 
 
 async def open_loop(url: str, contender: Contender, arrivals: Sequence[Arrival]) -> list[Answer]:
@@ -88,10 +95,12 @@ async def _ask(
     session: aiohttp.ClientSession, url: str, contender: Contender, work: Work, started: float, due_s: float
 ) -> Answer:
     sent_s = time.perf_counter() - started
+    timing = ""
     try:
         async with session.post(f"{url}/generate", json=contender.request(work)) as response:
             status, body = response.status, await response.read()
+            timing = response.headers.get("server-timing", "")
     except aiohttp.ClientError as error:
         status, body = 0, repr(error).encode()
     done_s = time.perf_counter() - started
-    return Answer(work=work, due_s=due_s, sent_s=sent_s, done_s=done_s, status=status, body=body)
+    return Answer(work=work, due_s=due_s, sent_s=sent_s, done_s=done_s, status=status, body=body, server_timing=timing)
