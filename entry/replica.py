@@ -157,5 +157,5 @@ def _ended(error: RelayError) -> Exception:
 
 def _said(error: BaseException) -> str:
     """Of what kind the error is. Its own text would tell clients the replica's address."""
-    number = getattr(error, "errno", None)
+    number = None if isinstance(error, aiohttp.ClientSSLError) else getattr(error, "errno", None)
     return os.strerror(number) if number else type(error).__name__

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -87,6 +87,7 @@ class Serving:
         *,
         host: str = "127.0.0.1",
         port: int | None = None,
+        options: Sequence[str] = (),
         **settings: object,
     ) -> None:
         self._folder, self._environment = folder, environment(home, **settings)
@@ -94,8 +95,10 @@ class Serving:
         self._command = [
             *(sys.executable, "-m", "bentoml", "serve", target),
             *("--host", host, "--port", str(self._port)),
+            *options,
         ]
-        self.server = Server(f"http://{host}:{self._port}", home / "serve.log")
+        scheme = "https" if "--ssl-certfile" in options else "http"
+        self.server = Server(f"{scheme}://{host}:{self._port}", home / "serve.log")
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> None:

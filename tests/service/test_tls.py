@@ -1,0 +1,92 @@
+"""TLS by BentoML's own options: to the entry, and from the entry to a runner, whose certificate is checked."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.server import Server, Serving, pixels
+from tests.service.test_disconnect import wait_for
+
+REQUEST = {"prompt": "a red cube on top of a blue sphere, yellow background", "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of its own for localhost, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return certificate, key
+
+
+@contextmanager
+def running(serving: Serving) -> Iterator[Serving]:
+    serving.start()
+    try:
+        yield serving
+    finally:
+        serving.stop()
+
+
+def test_tls_to_the_entry_and_to_a_runner(tmp_path: Path, certificate: tuple[Path, Path], server: Server) -> None:
+    path, key = certificate
+    options = ("--ssl-certfile", str(path), "--ssl-keyfile", str(key))
+    for name in ("base", "entry"):
+        (tmp_path / name).mkdir()
+    base = Serving(tmp_path / "base", "runners.base:BaseRunner", options=options, SDXL_MAX_ROWS=16)
+    base_url = base.server.url.replace("127.0.0.1", "localhost")
+    entry = Serving(
+        tmp_path / "entry", options=options, SDXL_MAX_ROWS=16, SDXL_BASE_URL=base_url, SSL_CERT_FILE=str(path)
+    )
+    url = entry.server.url.replace("127.0.0.1", "localhost")
+    with running(base), running(entry), httpx.Client(verify=ssl.create_default_context(cafile=path)) as client:
+
+        def is_ready() -> bool:
+            try:
+                return client.get(f"{url}/readyz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(is_ready, timeout_s=120)
+        answer = client.post(f"{url}/generate", json=REQUEST, timeout=60)
+        assert (pixels(answer) == server.generate(**REQUEST)).all()
+        with pytest.raises(httpx.TransportError):
+            httpx.get(url.replace("https", "http"))
+
+
+def test_a_runner_with_another_certificate_gets_no_jobs(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    path, key = certificate
+    options = ("--ssl-certfile", str(path), "--ssl-keyfile", str(key))
+    for name in ("base", "entry"):
+        (tmp_path / name).mkdir()
+    base = Serving(tmp_path / "base", "runners.base:BaseRunner", options=options)
+    base_url = base.server.url.replace("127.0.0.1", "localhost")
+    entry = Serving(tmp_path / "entry", SDXL_BASE_URL=base_url)  # which does not know who signed it
+    with running(base), running(entry):
+        wait_for(lambda: _faults(entry.server) == ["1 x cannot be reached (ClientConnectorCertificateError)"], 120)
+
+
+def _faults(server: Server) -> list[str]:
+    try:
+        faults: list[str] = httpx.get(f"{server.url}/readyz").json()["base"]["faults"]
+    except httpx.TransportError:
+        return []
+    return faults
