@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.sdxl.handoff_documents import joined, make, with_metadata, with_state, with_tensor
 from tests.service.server import Server, Serving
@@ -103,6 +105,21 @@ def test_malformed_handoffs_are_refused_quickly_and_cost_no_memory(split: Split)
                 assert answer.json()["error"], name
             assert fastest_s < 0.05, name
     assert worker.memory_info().rss < before + 30 * MIB
+
+
+DOCUMENT = make().encode()
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.integers(0, len(DOCUMENT) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+def test_no_spoilt_handoff_is_the_servers_fault(split: Split, changes: list[tuple[int, int]]) -> None:
+    """It is of another sampler, too, so that none of them can pass."""
+    document = bytearray(DOCUMENT)
+    for offset, value in changes:
+        document[offset] = value
+    answer = ask_runner(split.refiner, content=bytes(document))
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]
 
 
 def test_bodies_have_their_limits(split: Split) -> None:
