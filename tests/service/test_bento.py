@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.service.server import ROOT, Server, environment, serving
+from tests.service.split import serving_split
 
 REQUEST = {"prompt": "a red cube on top of a blue sphere, yellow background", "seed": 1}
 
@@ -31,8 +32,12 @@ def test_the_built_bento_gives_the_same_picture(server: Server, tmp_path: Path) 
     elsewhere.mkdir()
     with serving(tmp_path, target=tag, folder=elsewhere, HF_HUB_OFFLINE="1") as from_bento:
         answer = from_bento.post("/generate", json=REQUEST)
-    assert answer.status_code == 200, answer.text
-    assert answer.content == server.post("/generate", json=REQUEST).content
+    expected = server.post("/generate", json=REQUEST)
+    assert answer.status_code == expected.status_code == 200, answer.text
+    assert answer.content == expected.content
+    (tmp_path / "split").mkdir()
+    with serving_split(tmp_path / "split", bento / "src", SDXL_MAX_ROWS=16) as split:
+        assert split.server.post("/generate", json=REQUEST).content == expected.content
 
 
 def _check_container(bento: Path) -> None:
