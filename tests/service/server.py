@@ -76,39 +76,74 @@ def free_port() -> int:
         return port
 
 
-@contextmanager
-def serving(home: Path, target: str = ".", folder: Path = ROOT, **settings: object) -> Iterator[Server]:
-    """Runs `bentoml serve TARGET` in `folder` until the block ends; `settings` are environment variables."""
-    port = free_port()
-    log = home / "serve.log"
-    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(home, **settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    server = Server(f"http://127.0.0.1:{port}", log)
-    try:
+class Serving:
+    """A `bentoml serve TARGET` in `folder` that can be started again; `settings` are environment variables."""
+
+    def __init__(
+        self,
+        home: Path,
+        target: str = ".",
+        folder: Path = ROOT,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        **settings: object,
+    ) -> None:
+        self._folder, self._environment = folder, environment(home, **settings)
+        self._port = port or free_port()
+        self._command = [
+            *(sys.executable, "-m", "bentoml", "serve", target),
+            *("--host", host, "--port", str(self._port)),
+        ]
+        self.server = Server(f"http://{host}:{self._port}", home / "serve.log")
+        self.process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        """Returns at once; `wait_until_ready` is next."""
+        with self.server.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        """Raises RuntimeError with the log's end if the server ends before, or takes too long."""
         try:
-            wait_until_ready(server.url, process)
+            wait_until_ready(self.server.url, self.process)
         except (AssertionError, TimeoutError) as error:
-            raise RuntimeError(log.read_text()[-3000:]) from error
-        yield server
-    finally:
-        workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGTERM)
+            raise RuntimeError(self._end_of_log()) from error
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """SIGTERM, and waits for the end. Raises RuntimeError if there is none in time, and kills it then."""
+        workers = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        self.process.send_signal(signal.SIGTERM)
         try:
-            process.wait(STOP_TIMEOUT_S)
+            self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise RuntimeError(f"the server did not stop\n{log.read_text()[-3000:]}") from None
+            raise RuntimeError(f"the server did not stop\n{self._end_of_log()}") from None
         finally:
             _kill(workers)
-            process.kill()
-            process.wait()
+            self.process.kill()
+            self.process.wait()
+
+    def _end_of_log(self) -> str:
+        return self.server.log.read_text()[-3000:]
+
+
+@contextmanager
+def serving(home: Path, target: str = ".", folder: Path = ROOT, **settings: Any) -> Iterator[Server]:
+    """Runs `bentoml serve TARGET` in `folder` until the block ends; `settings` are environment variables."""
+    serve = Serving(home, target, folder, **settings)
+    serve.start()
+    try:
+        serve.wait_until_ready()
+        yield serve.server
+    finally:
+        serve.stop()
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
