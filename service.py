@@ -14,18 +14,19 @@ from starlette.responses import Response
 
 from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
-from entry.connected import error_response
+from entry.fleet import Fleet
 from entry.gate import add_gate
 from entry.upload import picture_frame
-from runners.base import BaseRunner
-from runners.client import RunnerClient
-from runners.refiner import RefinerRunner
-from sdxl.config import Settings
+from runners.drain import Drain
+from runners.http import error_response
+from sdxl.config import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.limits import LIMITS
 from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
 
 SETTINGS = Settings.or_exit()
+FLEET = Fleet(SETTINGS)
+DRAIN = Drain(SETTINGS.drain_s)
 MAX_ITEMS = max_items(SETTINGS)
 Picture = Annotated[Path, ContentType("image/*")]
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
@@ -48,19 +49,33 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
         return Response(cls(await results_of(obj)).model_dump_json(), media_type="application/json")
 
 
-@bentoml.service(name="sdxl_relay", workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
+@bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`), and better pictures from pictures (`refine`)."""
 
-    base = bentoml.depends(BaseRunner)
-    refiner = bentoml.depends(RefinerRunner)
+    # A stage without a URL is started on this host; only for that are the runners, and torch, imported.
+    if not SETTINGS.base_url:
+        from runners.base import BaseRunner
+
+        base = bentoml.depends(BaseRunner)
+    if not SETTINGS.refiner_url:
+        from runners.refiner import RefinerRunner
+
+        refiner = bentoml.depends(RefinerRunner)
 
     def __init__(self) -> None:
-        # BentoML sets a dependency's address when it is first looked up on an instance.
-        cls = type(self)
-        self.to_base = RunnerClient("base", lambda: (self.base, cls.base)[1].url)
-        self.to_refiner = RunnerClient("refiner", lambda: (self.refiner, cls.refiner)[1].url)
         self.batches = Batches(self._generate, SETTINGS)
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Begins to look for the runners, and takes over SIGTERM."""
+        FLEET.start(SETTINGS.base_url or self._started("base"), SETTINGS.refiner_url or self._started("refiner"))
+        DRAIN.listen_for_sigterm()
+
+    def _started(self, name: str) -> tuple[str]:
+        """The address of a runner that BentoML started: set when the dependency is first looked up on an instance."""
+        getattr(self, name)
+        return (getattr(type(self), name).url,)
 
     @bentoml.api(route="/generate", input_spec=GenerationRequest)
     async def generate(self, **fields: Any) -> Picture:
@@ -89,20 +104,21 @@ class SDXLRelay:
     @bentoml.on_shutdown
     async def close(self) -> None:
         """Closes the connections to the runners."""
-        await self.to_base.close()
-        await self.to_refiner.close()
+        await FLEET.close()
 
     async def _generate(self, request: GenerationRequest) -> PictureFile:
         request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
-        result = await watch.stage("base", self.to_base.call("run", request.model_dump_json().encode(), limits))
+        payload = request.model_dump_json().encode()
+        result = await watch.stage("base", FLEET.base.call("run", payload, limits, is_patient=False))
         if result.meta.get("handoff"):
-            result = await watch.stage("refiner", self.to_refiner.call("run", result.body, limits))
+            result = await watch.stage("refiner", FLEET.refiner.call("run", result.body, limits, is_patient=True))
         return await picture_file(request, result, watch)
 
     async def _refine(self, image: Path, request: RefineRequest) -> PictureFile:
         request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
         upload = await watch.in_thread("picture", lambda: picture_frame(image, request, SETTINGS))
-        result = await watch.stage("refiner", self.to_refiner.call("refine", upload.encode(), limits))
+        call = FLEET.refiner.call("refine", upload.encode(), limits, is_patient=False)
+        result = await watch.stage("refiner", call)
         return await picture_file(request, result, watch)
 
 
@@ -120,4 +136,4 @@ def _with_seed(request: Request) -> Request:
     return request.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
 
 
-add_gate(SDXLRelay, SETTINGS)
+add_gate(SDXLRelay, SETTINGS, FLEET, DRAIN)

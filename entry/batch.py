@@ -34,9 +34,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from entry.answer import PictureFile
-from entry.connected import LATE
 from sdxl.config import Settings
-from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.errors import LATE, RelayError, invalid_field, invalid_request
 from sdxl.limits import GRACE_S, LIMITS
 from sdxl.request import GenerationRequest
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sdxl.errors import RelayError
+from runners.drain import STOPPING, Drain
+from runners.http import CLIENT_GONE, error_response, replay
+from sdxl.errors import LATE
 from sdxl.limits import GRACE_S, LIMITS
-
-# nginx's status for a client that left. Nobody reads it, but a request that ends without an answer is one that
-# BentoML's time limit goes on waiting for, and with it the server's shutdown.
-CLIENT_GONE = Response(status_code=499)
-LATE = RelayError(504, "timeout", "the request was not done in time")
-
-
-def error_response(error: RelayError) -> JSONResponse:
-    """An error as the client gets it."""
-    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
-    return JSONResponse(error.as_json(), error.status, headers)
 
 
 async def while_connected(
@@ -29,13 +19,15 @@ async def while_connected(
     body: bytes,
     receive: Receive,
     send: Send,
+    drain: Drain,
     leave: Callable[[], object] | None = None,
 ) -> None:
     """Runs the app on a body that was read already, and answers 504 if its time is over before it has begun to answer.
 
-    When the client disconnects, cancels the app and waits for its end. With `leave`, calls that instead, and leaves
-    the time limit to the app, too. The limit is here and not in the endpoint, because a timer holds on to its
-    context until it would have fired, and in an endpoint that is all of the request.
+    When the client disconnects, or the server must stop (503), cancels the app and waits for its end. With `leave`,
+    calls that for a client that leaves, and leaves the time limit to the app, too. The limit is here and not in the
+    endpoint, because a timer holds on to its context until it would have fired, and in an endpoint that is all of
+    the request.
     """
     left = asyncio.Event()
     has_answered = False
@@ -45,11 +37,7 @@ async def while_connected(
             pass
         left.set()
 
-    first = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        if first:
-            return first.pop()
+    async def disconnected() -> Message:
         await left.wait()
         return {"type": "http.disconnect"}
 
@@ -59,10 +47,11 @@ async def while_connected(
         await send(message)
 
     limit_s = None if leave else LIMITS.get().remaining_s + GRACE_S
-    work = asyncio.ensure_future(app(scope, replay, answer))
+    work = asyncio.ensure_future(app(scope, replay(body, then=disconnected), answer))
     watching = asyncio.create_task(watch())
+    stopping = asyncio.create_task(drain.is_over.wait())
     try:
-        await asyncio.wait((work, watching), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((work, watching, stopping), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         if watching.done() and not work.done():
             (leave or work.cancel)()
         elif not work.done() and not has_answered:
@@ -71,7 +60,9 @@ async def while_connected(
         if not work.cancelled():
             work.result()
         elif not has_answered:
-            await (CLIENT_GONE if watching.done() else error_response(LATE))(scope, receive, send)
+            error = error_response(STOPPING if stopping.done() else LATE)
+            await (CLIENT_GONE if watching.done() else error)(scope, receive, send)
     finally:
         watching.cancel()
+        stopping.cancel()
         work.cancel()

@@ -17,19 +17,22 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
-from entry.connected import CLIENT_GONE, error_response, while_connected
+from entry.connected import while_connected
+from entry.fleet import Fleet
+from runners.drain import STOPPING, Drain
+from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
 from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.limits import LIMITS, Limits
-from sdxl.request import GenerationRequest, RefineRequest
+from sdxl.request import MAX_REQUEST_BYTES, GenerationRequest, RefineRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
-MAX_JSON_BYTES = 256_000  # four texts of 2,000 characters, each escaped to 12 bytes, and the rest
 JSON, FORM = "application/json", "multipart/form-data"
 FILE_FIELD = "image"
 
@@ -46,56 +49,87 @@ class Route:
 def routes(settings: Settings) -> Mapping[str, Route]:
     """The checked routes, each by its path."""
     return {
-        "/generate": Route(JSON, GenerationRequest, MAX_JSON_BYTES),
+        "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
-        BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_JSON_BYTES),
+        BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
     }
 
 
-def add_gate(service: Any, settings: Settings) -> None:
+def add_gate(service: Any, settings: Settings, fleet: Fleet, drain: Drain) -> None:
     """Puts the gate before a BentoML service."""
-    service.add_asgi_middleware(Gate, settings=settings)
+    service.add_asgi_middleware(Gate, settings=settings, fleet=fleet, drain=drain)
 
 
 class Gate:
     """The middleware. It passes on what is not one of `routes`."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, fleet: Fleet, drain: Drain) -> None:
         self.app = app
         self.routes = routes(settings)
+        self.fleet = fleet
+        self.drain = drain
+        self.max_requests = settings.max_requests
         self.max_batched = settings.max_jobs  # requests for a batch, waiting or in it
         self.max_timeout_s = settings.timeout_s
         self.batched = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Checks one request, then runs it for as long as its client stays."""
-        if scope["type"] == "http" and scope["path"] == "/metrics":
+        """Answers what is asked of the entry itself, and lets in what may be worked on."""
+        is_http = scope["type"] == "http"
+        if is_http and scope["path"] == "/metrics":
             forget_the_dead()
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self.routes:
+        if is_http and scope["path"] == "/readyz":
+            await self._readiness()(scope, receive, send)
+        elif is_http and scope["method"] == "POST" and scope["path"] in self.routes:
+            await self._admit(scope, receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
-        route = self.routes[scope["path"]]
+
+    def _readiness(self) -> JSONResponse:
+        if self.drain.has_begun:
+            return error_response(STOPPING)
+        return JSONResponse(self.fleet.report(), 200 if self.fleet.is_ready else 503)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Checks one request, then runs it for as long as its client stays."""
         try:
-            _check_media_type(Headers(scope=scope), route.media_type)
-            LIMITS.set(Limits.from_headers(Headers(scope=scope), self.max_timeout_s))
-            body = await _read_body(Headers(scope=scope), receive, route.max_bytes)
-            await _check_fields(scope, body, route)
+            self._check_room()
+            with self.drain.request():
+                body = await self._check(scope, receive)
+                await self._run(scope, body, receive, send)
         except RelayError as error:
             await error_response(error)(scope, receive, send)
-            return
         except ClientGone:
             await CLIENT_GONE(scope, receive, send)
-            return
-        except Exception:  # a bug of ours; left to BentoML, the client would wait for its answer until the time limit
+
+    def _check_room(self) -> None:
+        if self.drain.has_begun:
+            raise STOPPING
+        if self.drain.requests >= self.max_requests:
+            raise RelayError(
+                429, "queue_full", f"the queue is full: {self.max_requests} requests are at work", retry_after_s=5
+            )
+
+    async def _check(self, scope: Scope, receive: Receive) -> bytes:
+        """The body of a request that is what its route wants. Raises RelayError, and ClientGone."""
+        route, headers = self.routes[scope["path"]], Headers(scope=scope)
+        try:
+            _check_media_type(headers, route.media_type)
+            LIMITS.set(Limits.from_headers(headers, self.max_timeout_s))
+            body = await read_body(headers, receive, route.max_bytes)
+            await _check_fields(scope, body, route)
+            return body
+        except (RelayError, ClientGone):
+            raise
+        except Exception as error:  # a bug of ours; left to BentoML, the client would wait until the time limit
             logger.exception("a request could not be checked")
-            await error_response(
-                RelayError(500, "internal", "the request could not be checked; the server is at fault")
-            )(scope, receive, send)
-            return
+            raise RelayError(500, "internal", "the request could not be checked; the server is at fault") from error
+
+    async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if scope["path"] == BATCH_ROUTE:
             await self._in_batch(scope, body, receive, send)
         else:
-            await while_connected(self.app, scope, body, receive, send)
+            await while_connected(self.app, scope, body, receive, send, self.drain)
 
     async def _in_batch(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Runs a request that BentoML makes part of a batch. BentoML's own queue has no bound.
@@ -104,22 +138,16 @@ class Gate:
         traceback, and the items would be made all the same. So the items are, each by itself.
         """
         if self.batched >= self.max_batched:
-            full = RelayError(
+            raise RelayError(
                 429, "queue_full", f"the queue is full: {self.batched} requests wait for a batch", retry_after_s=5
             )
-            await error_response(full)(scope, receive, send)
-            return
         client = Client()
         CLIENT.set(client)
         self.batched += 1
         try:
-            await while_connected(self.app, scope, body, receive, send, client.leave)
+            await while_connected(self.app, scope, body, receive, send, self.drain, client.leave)
         finally:
             self.batched -= 1
-
-
-class ClientGone(Exception):
-    """The client left before its request was complete."""
 
 
 def _check_media_type(headers: Headers, allowed: str) -> None:
@@ -132,22 +160,6 @@ def _check_media_type(headers: Headers, allowed: str) -> None:
             field="content-type",
             got=got,
         )
-
-
-async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    too_large = RelayError(413, "body_too_large", f"the body is too large; allowed: {limit} bytes", field="body")
-    if int(headers.get("content-length", "0")) > limit:
-        raise too_large
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise too_large
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 async def _check_fields(scope: Scope, body: bytes, route: Route) -> None:
@@ -164,9 +176,15 @@ async def _check_fields(scope: Scope, body: bytes, route: Route) -> None:
 
 async def _parse_form(scope: Scope, body: bytes) -> FormData:
     try:
-        return await Request(scope, _replay(body)).form(max_files=1, max_fields=50, max_part_size=MAX_JSON_BYTES)
+        return await Request(scope, replay(body, then=_nothing_more)).form(
+            max_files=1, max_fields=50, max_part_size=MAX_REQUEST_BYTES
+        )
     except HTTPException as error:
         raise RelayError(400, "invalid_form", f"the body is not a valid form: {error.detail}") from None
+
+
+async def _nothing_more() -> Message:
+    return {"type": "http.disconnect"}
 
 
 def _fields(form: FormData) -> dict[str, Any]:
@@ -184,12 +202,3 @@ def _fields(form: FormData) -> dict[str, Any]:
         except ValueError:
             fields[name] = value
     return fields
-
-
-def _replay(body: bytes) -> Receive:
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Message:
-        return messages.pop() if messages else {"type": "http.disconnect"}
-
-    return receive

@@ -9,10 +9,10 @@ from typing import Any
 import bentoml
 import torch
 
+from runners.door import Door, guard
 from runners.frames import Frame, Kind
 from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, denoising, limits_of
 from runners.stream import Octets, stream_job
-from runners.unpickled import refuse_pickle
 from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.errors import invalid_field
@@ -20,7 +20,7 @@ from sdxl.handoff import HandOff
 from sdxl.handoff_fields import HandOffFields
 from sdxl.limits import Limits
 from sdxl.prompt import base_conditioning, check_clip_skip, rows, truncated
-from sdxl.request import Generation, GenerationRequest
+from sdxl.request import MAX_REQUEST_BYTES, Generation, GenerationRequest
 from stepbatch.job import Conditioning, Denoising, Job
 
 # Fields of a request that the refiner needs just as they are.
@@ -29,6 +29,7 @@ AS_REQUESTED = {
     *("crops_coords_top_left", "negative_crops_coords_top_left", "aesthetic_score", "negative_aesthetic_score"),
     *("scheduler", "num_inference_steps", "guidance_rescale", "seed"),
 }
+DOOR = Door(SETTINGS, {"/run": MAX_REQUEST_BYTES})
 
 
 @bentoml.service(name="sdxl_base", **RUNNER_OPTIONS)
@@ -39,10 +40,15 @@ class BaseRunner:
         self.stage = RunnerStage("base", _any_conditioning)
         self.checkpoint = self.stage.checkpoint
 
+    @bentoml.on_startup
+    async def open_door(self) -> None:
+        """Begins to take jobs."""
+        self.stage.open(DOOR)
+
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a `GenerationRequest` with its seed, as JSON; streams frames (runners/frames.py)."""
-        async for frame in stream_job(self.stage, lambda: self.job(payload, limits_of(ctx))):
+        async for frame in stream_job(self.stage, lambda: self.job(payload, limits_of(ctx)), ctx.response):
             yield frame
 
     @bentoml.on_shutdown
@@ -137,4 +143,4 @@ def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
     return base_conditioning(checkpoint, words, (words.height, words.width), guidance_scale=1.0)
 
 
-refuse_pickle(BaseRunner)
+guard(BaseRunner, DOOR)

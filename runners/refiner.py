@@ -11,19 +11,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from runners.door import Door, guard
 from runners.frames import Frame, pixels_of
 from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, denoising, limits_of
 from runners.stream import Octets, stream_job
-from runners.unpickled import refuse_pickle
 from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.errors import RelayError
-from sdxl.handoff import HandOff
+from sdxl.handoff import HandOff, max_bytes
 from sdxl.handoff_fields import HandOffError, HandOffFields
 from sdxl.limits import Limits
 from sdxl.prompt import check_clip_skip, refiner_conditioning, rows, truncated
-from sdxl.request import Refinement, RefineRequest
+from sdxl.request import MAX_REQUEST_BYTES, Refinement, RefineRequest
 from stepbatch.job import Conditioning, Denoising, Job
+
+MAX_HANDOFF_BYTES = max_bytes(SETTINGS.max_pixels)
+DOOR = Door(SETTINGS, {"/run": MAX_HANDOFF_BYTES, "/refine": MAX_REQUEST_BYTES + 3 * SETTINGS.max_pixels})
 
 
 @bentoml.service(name="sdxl_refiner", **RUNNER_OPTIONS)
@@ -34,16 +37,21 @@ class RefinerRunner:
         self.stage = RunnerStage("refiner", _any_conditioning)
         self.checkpoint = self.stage.checkpoint
 
+    @bentoml.on_startup
+    async def open_door(self) -> None:
+        """Begins to take jobs."""
+        self.stage.open(DOOR)
+
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a hand-off (docs/handoff.md); streams frames (runners/frames.py)."""
-        async for frame in stream_job(self.stage, lambda: self.job_from_handoff(payload, limits_of(ctx))):
+        async for frame in stream_job(self.stage, lambda: self.job_from_handoff(payload, limits_of(ctx)), ctx.response):
             yield frame
 
     @bentoml.api
     async def refine(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a picture with its `RefineRequest` (a picture frame); streams frames."""
-        async for frame in stream_job(self.stage, lambda: self.job_from_picture(payload, limits_of(ctx))):
+        async for frame in stream_job(self.stage, lambda: self.job_from_picture(payload, limits_of(ctx)), ctx.response):
             yield frame
 
     @bentoml.on_shutdown
@@ -151,9 +159,8 @@ class RefinerRunner:
         return samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
 
     def _read(self, document: bytes) -> HandOff:
-        limit = SETTINGS.max_upload_mb * 1_000_000
         try:
-            return HandOff.decode(document, max_bytes=limit, max_pixels=SETTINGS.max_pixels)
+            return HandOff.decode(document, max_bytes=MAX_HANDOFF_BYTES, max_pixels=SETTINGS.max_pixels)
         except HandOffError as error:
             raise RelayError(400, "invalid_handoff", str(error)) from error
 
@@ -165,4 +172,4 @@ def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
     return refiner_conditioning(checkpoint, words, size_px, guidance_scale=1.0)
 
 
-refuse_pickle(RefinerRunner)
+guard(RefinerRunner, DOOR)

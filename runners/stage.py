@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,16 @@ import bentoml
 import torch
 from torch import Tensor
 
+from runners.door import Door
 from runners.frames import Frame, Kind
 from runners.metrics import StageMetrics, forget_the_dead
 from runners.speed import Speed, measure
 from sdxl import checkpoint as checkpoints
+from sdxl import handoff
+from sdxl import sampler as samplers
 from sdxl.checkpoint import Checkpoint
 from sdxl.config import Settings
+from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
 from stepbatch.engine import Engine
@@ -67,6 +72,18 @@ class RunnerStage:
             observer=self.metrics,
         )
         self.engine.start()
+
+    def open(self, door: Door) -> None:
+        """Tells at the door what this stage is, and that what has not ended when SIGTERM's grace is over must end."""
+        checkpoint = self.checkpoint
+        door.identity = Identity(
+            checkpoint=checkpoint.digest,
+            dtype=str(checkpoint.dtype),
+            handoff_version=handoff.VERSION,
+            sampler=samplers.digest(checkpoint.pipeline.scheduler),
+            latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
+        )
+        door.drain.listen_for_sigterm(give_up=lambda: asyncio.to_thread(self.engine.stop))
 
     def job(
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from dataclasses import asdict
 from math import ceil
-from typing import Annotated
+from typing import Annotated, Any
 
 from bentoml.validators import ContentType
 from pydantic import ValidationError
@@ -16,44 +17,73 @@ from pydantic import ValidationError
 from runners.frames import Frame, FrameError, Kind
 from runners.stage import RunnerStage
 from sdxl.errors import RelayError, invalid_request
+from stepbatch.engine import Engine
 from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
 from stepbatch.job import Job
 
 # Raw bytes travel as they are on every transport, and are never pickled.
 Octets = Annotated[bytes, ContentType("application/octet-stream")]
+ResponseContext = Any  # bentoml's ServiceContext.ResponseContext, which it does not export
+HEARTBEAT_S = 1.0
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 
-async def stream_job(stage: RunnerStage, make_job: Callable[[], Job[Frame]]) -> AsyncGenerator[bytes, None]:
-    """Frames of one job. Leaving the generator early, as a lost client does, cancels the job."""
+async def stream_job(
+    stage: RunnerStage, make_job: Callable[[], Job[Frame]], response: ResponseContext
+) -> AsyncGenerator[bytes, None]:
+    """Frames of one job. Leaving the generator early, as a lost client does, cancels the job.
+
+    A job that is refused has no frames: `response` gets the status, and the body is the error.
+    """
     loop = asyncio.get_running_loop()
     frames: asyncio.Queue[Frame] = asyncio.Queue()
 
     def post(frame: Frame) -> None:  # from the engine's thread
         loop.call_soon_threadsafe(frames.put_nowait, frame)
 
+    def post_step(done: int, steps: int) -> None:
+        post(Frame(kind=Kind.PROGRESS, meta={"step": done, "steps": steps, "work": job.remaining_work}))
+
     def post_end(future: Future[Frame]) -> None:
         post(_ending(job, future))
 
     try:
         job = make_job()
-        job.on_step = lambda done, steps: post(Frame(kind=Kind.PROGRESS, meta={"step": done, "steps": steps}))
+        job.on_step = post_step
         stage.engine.submit(job)
     except Exception as error:
         stage.metrics.refused()
-        yield _error(error).encode()
+        yield _refuse(_as_relay_error(error), response)
         return
     job.future.add_done_callback(post_end)
     try:
-        yield Frame(kind=Kind.ACCEPTED).encode()
-        while True:
-            frame = await frames.get()
+        frame = Frame(kind=Kind.ACCEPTED, meta={"work": job.remaining_work})
+        yield frame.encode()
+        while frame.kind < Kind.RESULT:
+            frame = await _next(frames, stage.engine, otherwise=frame)
             yield frame.encode()
-            if frame.kind >= Kind.RESULT:
-                return
     finally:
         job.cancel()
+
+
+async def _next(frames: asyncio.Queue[Frame], engine: Engine, otherwise: Frame) -> Frame:
+    """The next frame, or after a second the one before once more; not if the engine has stood still meanwhile."""
+    while True:
+        turns = engine.turns
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                return await frames.get()
+        except TimeoutError:
+            if engine.turns != turns:
+                return otherwise
+
+
+def _refuse(error: RelayError, response: ResponseContext) -> bytes:
+    """Before a stream's first bytes, BentoML still asks the context for its status and headers."""
+    response.status_code = error.status
+    response.headers.update({"content-type": "application/json", **error.headers})
+    return json.dumps(error.as_json()).encode()
 
 
 def _ending(job: Job[Frame], future: Future[Frame]) -> Frame:

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX = "SDXL_"
+ENTRY_NAME = "sdxl_relay"  # the entry's, as a BentoML service
 MINI = Path(__file__).parent.parent / "checkpoints" / "mini"
 
 
@@ -25,7 +27,17 @@ def _existing_folder(value: object) -> Path:
     return folder
 
 
+def _urls(value: object) -> tuple[str, ...]:
+    urls = tuple(url.strip().rstrip("/") for url in str(value).split(",") if url.strip())
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ValueError(f"{url} is not a URL like http://host:3001")
+    return urls
+
+
 Checkpoint = Annotated[Path, BeforeValidator(_existing_folder)]
+Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
 class Settings(BaseModel):
@@ -35,6 +47,19 @@ class Settings(BaseModel):
 
     base: Checkpoint = MINI / "base"
     refiner: Checkpoint = MINI / "refiner"
+    base_url: Urls | None = None
+    refiner_url: Urls | None = None
+    """Where the stage's replicas are, separated by commas; without one, the entry starts the stage on its own host."""
+    runner_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """What runners ask for and the entry shows; without it, runners serve only loopback and UNIX sockets."""
+    runner_open: bool = False
+    """Whether runners without a token serve everybody who reaches them."""
+    runner_silence_s: Annotated[float, Field(ge=3)] = 30.0
+    """A runner that sends nothing for so long is lost; a working one says so each second, between two ticks."""
+    drain_s: Annotated[float, Field(ge=0)] = 120.0
+    """After SIGTERM, the time for what was accepted to end."""
+    max_requests: Annotated[int, Field(ge=1, le=100_000)] = 512
+    """Requests that the entry holds, in all; one more gets a 429."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     policy: Literal["shortest", "fcfs"] = "shortest"
@@ -72,7 +97,8 @@ class Settings(BaseModel):
             if first["type"] == "extra_forbidden":
                 known = ", ".join(sorted(f"{PREFIX}{field.upper()}" for field in cls.model_fields))
                 raise ConfigurationError(f"{name} is not a setting; there are {known}") from None
-            raise ConfigurationError(f"{name}={first['input']}: {first['msg']}") from None
+            value = "(not shown)" if first["loc"][0] == "runner_token" else first["input"]
+            raise ConfigurationError(f"{name}={value}: {first['msg']}") from None
 
     @classmethod
     def or_exit(cls) -> Settings:

@@ -33,6 +33,11 @@ class RelayError(Exception):
         named = {} if self.field is None else {"field": self.field, "got": self.got}
         return {"error": self.message, "code": self.code, **named}
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer."""
+        return {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
+
     def as_frame(self) -> dict[str, Any]:
         """`as_json` with what an HTTP answer says in its status line and headers."""
         return {**self.as_json(), "status": self.status, "retry_after_s": self.retry_after_s}
@@ -46,8 +51,11 @@ class RelayError(Exception):
             frame["error"],
             field=frame.get("field"),
             got=frame.get("got"),
-            retry_after_s=frame["retry_after_s"],
+            retry_after_s=frame.get("retry_after_s"),
         )
+
+
+LATE = RelayError(504, "timeout", "the request was not done in time", retry_after_s=5)
 
 
 def invalid_field(field: str, got: object, allowed: str) -> RelayError:

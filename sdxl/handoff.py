@@ -32,6 +32,12 @@ _LATENT_DTYPES = {  # by safetensors' name: torch's dtype, the word of that size
 _MT19937_WORDS = 624
 
 
+def max_bytes(max_pixels: int) -> int:
+    """The size of the largest document about a picture of so many pixels: one whose latents are float32."""
+    latents = LATENT_CHANNELS * 4 * max_pixels // PX_PER_LATENT**2
+    return 8 + MAX_HEADER_BYTES + GENERATOR_STATE_BYTES + latents
+
+
 class HandOffTooLargeError(HandOffError):
     """The document, its header or the picture it is about exceeds a limit."""
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 MAX_PROMPT_CHARACTERS = 2_000
+MAX_REQUEST_BYTES = 256_000  # as JSON: four texts of 2,000 characters, each escaped to 12 bytes, and the rest
 MAX_SEED = 2**32 - 1
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 8_192
 

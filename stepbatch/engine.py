@@ -54,6 +54,7 @@ class Engine:
         self._jobs: list[Job[Any]] = []  # in order of arrival, none ended
         self._is_stopped = False
         self._counts: Counter[str] = Counter()
+        self.turns = 0  # pieces of work done, of whatever kind: an engine with jobs whose count stands still, hangs
 
     def __enter__(self) -> Self:
         self.start()
@@ -151,6 +152,7 @@ class Engine:
                 self._tick(chosen)
             case _:
                 self._finish(chosen[0])
+        self.turns += 1
         waiting = [job for job in jobs if job not in chosen]
         self._observer.worked(phase, chosen, waiting, self._clock() - begun_at)
 

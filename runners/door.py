@@ -1,0 +1,125 @@
+"""Who may enter a runner, with how much, and until when: a middleware before BentoML.
+
+BentoML refuses pickle only in the service that it was told to serve; on the sockets between the services of one
+host, and under `start-http-server`, it would load what anybody sends. And it asks nobody who they are.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from runners.drain import STOPPING, Drain, entry_is_beside
+from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
+from runners.metrics import forget_the_dead
+from sdxl.config import ENTRY_NAME, Settings
+from sdxl.errors import RelayError
+from sdxl.identity import Identity
+
+READY = "/readyz"
+OPEN = {"/livez", "/healthz", READY, "/metrics"}  # to GET, for whoever watches over the service
+
+
+class Door:
+    """A runner's: what it asks of callers, and whether it still takes new ones."""
+
+    def __init__(self, settings: Settings, max_bytes: Mapping[str, int]) -> None:
+        """`max_bytes` of a body for each path that takes one."""
+        token = settings.runner_token
+        self._authorization = None if token is None else f"Bearer {token.get_secret_value()}".encode()
+        self._is_open = settings.runner_open
+        self._max_requests = 2 * settings.max_jobs  # bodies under way, and jobs; more than that wait for nothing
+        self.max_bytes = max_bytes
+        self.drain = Drain(settings.drain_s, is_needed=partial(entry_is_beside, ENTRY_NAME))
+        self.identity: Identity | None = None
+
+    def check_caller(self, scope: Scope) -> None:
+        """Raises RelayError: 401 without the token, 403 where there is none and the caller is on another machine."""
+        if self._authorization is not None:
+            given = Headers(scope=scope).get("authorization", "").encode()
+            if not hmac.compare_digest(given, self._authorization):
+                raise RelayError(401, "wrong_token", "the runner asks for SDXL_RUNNER_TOKEN as a bearer token")
+        elif not self._is_open and not _is_local(scope):
+            raise RelayError(
+                403,
+                "not_local",
+                "without SDXL_RUNNER_TOKEN, the runner serves only its own machine (all, with SDXL_RUNNER_OPEN=true)",
+            )
+
+    def check_room(self) -> None:
+        """Raises RelayError: 503 once the runner is to stop, 429 if it holds too many requests."""
+        if self.drain.has_begun and not self.drain.is_needed():
+            raise STOPPING
+        if self.drain.requests >= self._max_requests:
+            raise RelayError(429, "queue_full", "the runner holds too many requests", retry_after_s=2)
+
+    def readiness(self, scope: Scope) -> JSONResponse:
+        """Whether the runner takes jobs; to those who may send it jobs, also what it is."""
+        try:
+            self.check_room()
+            self.check_caller(scope)
+        except RelayError as error:
+            return error_response(error) if error.status in (429, 503) else JSONResponse({})
+        return JSONResponse(None if self.identity is None else self.identity.model_dump())
+
+
+class Doorkeeper:
+    """The middleware."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self.app, self.door = app, door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what may enter, with its body."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self._enter(scope, receive, send)
+        except RelayError as error:
+            await error_response(error)(scope, receive, send)
+        except ClientGone:
+            await CLIENT_GONE(scope, receive, send)
+
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _refuse_pickle(scope)
+        path = scope["path"]
+        if scope["method"] == "GET" and path in OPEN:
+            if path == READY:
+                await self.door.readiness(scope)(scope, receive, send)
+                return
+            if path == "/metrics":
+                forget_the_dead()
+            await self.app(scope, receive, send)
+            return
+        self.door.check_caller(scope)
+        self.door.check_room()
+        with self.door.drain.request():
+            body = await read_body(Headers(scope=scope), receive, self.door.max_bytes.get(path, 0))
+            await self.app(scope, replay(body, then=receive), send)
+
+
+def guard(service: Any, door: Door) -> None:
+    """Puts the middleware before a BentoML service."""
+    service.add_asgi_middleware(Doorkeeper, door=door)
+
+
+def _refuse_pickle(scope: Scope) -> None:
+    if any(name.lower() == b"content-type" and b"pickle" in value.lower() for name, value in scope["headers"]):
+        raise RelayError(415, "pickle_refused", "pickled bodies are refused")
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether the caller is on this machine: over a UNIX socket, which has no port, or by loopback.
+
+    Told by the connection's own end of it: the caller's address may be what a header says.
+    """
+    server = scope.get("server")
+    return server is None or server[1] is None or ipaddress.ip_address(server[0]).is_loopback
