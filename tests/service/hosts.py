@@ -47,12 +47,16 @@ class Host:
     def inside(self) -> Iterator[None]:
         """Until the block ends, this thread's new sockets and new processes are on this host."""
         with Path("/proc/thread-self/ns/net").open("rb") as home:
-            with (NAMESPACES / self.namespace).open("rb") as there:
-                _enter(there)
+            self.enter()
             try:
                 yield
             finally:
-                _enter(home)
+                _set_namespace(home)
+
+    def enter(self) -> None:
+        """As `inside`, for the rest of the thread's life."""
+        with (NAMESPACES / self.namespace).open("rb") as there:
+            _set_namespace(there)
 
     def cut_off(self) -> None:
         """Packets from and to this host are lost from now on; nobody is told."""
@@ -165,7 +169,7 @@ def _kill_all(namespace: str) -> None:
         time.sleep(0.01)
 
 
-def _enter(namespace: IO[bytes]) -> None:
+def _set_namespace(namespace: IO[bytes]) -> None:
     if _libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

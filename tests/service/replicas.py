@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import httpx
 
 from tests.service.hosts import Host, Network
 from tests.service.server import ROOT, Server, Serving, serving
@@ -89,6 +92,15 @@ class Company:
         """One stage's replicas."""
         return [replica for replica in self.replicas if replica.stage == stage]
 
+    def wait_until_whole(self, timeout_s: float = 60) -> None:
+        """Until the entry knows all replicas as ready."""
+        deadline = time.monotonic() + timeout_s
+        with self.entry_host.inside():
+            while self.entry.metric("sdxl_relay_replicas_ready") < len(self.replicas):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(httpx.get(f"{self.entry.url}/readyz").text)
+                time.sleep(0.2)
+
 
 @contextmanager
 def running(home: Path, per_stage: int, **settings: Any) -> Iterator[Company]:
@@ -110,4 +122,6 @@ def running(home: Path, per_stage: int, **settings: Any) -> Iterator[Company]:
         host = network["entry"]
         with host.inside():
             entry = stack.enter_context(serving(home / "entry", host=host.address, port=3000, **settings, **urls))
-        yield Company(host, entry, replicas)
+        company = Company(host, entry, replicas)
+        company.wait_until_whole()
+        yield company
