@@ -40,7 +40,8 @@ def delay(replica: Replica, lasts_s: float) -> None:
 
 def restart(replica: Replica, _lasts_s: float) -> None:
     """SIGTERM, and a start as soon as the runner has ended."""
-    replica.restart()
+    replica.stop()
+    replica.start()
     replica.wait_until_ready()
 
 

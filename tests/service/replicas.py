@@ -41,7 +41,7 @@ class Replica:
             *(sys.executable, "-m", "tests.service.delay_proxy"),
             *(f"{host.address}:{PROXY_PORT}", f"{host.address}:{port}", str(DELAY_S)),
         ]
-        self._proxy: subprocess.Popen[bytes]
+        self._proxy: subprocess.Popen[bytes] | None = None
 
     @property
     def server(self) -> Server:
@@ -49,9 +49,10 @@ class Replica:
         return self.serving.server
 
     def start(self) -> None:
-        """On a host on which nothing runs. Returns at once; `wait_until_ready` is next."""
+        """Of what does not run yet. Returns at once; `wait_until_ready` is next."""
         with self.host.inside():
-            self._proxy = subprocess.Popen(self._proxy_command, cwd=ROOT)
+            if self._proxy is None:
+                self._proxy = subprocess.Popen(self._proxy_command, cwd=ROOT)
             self.serving.start()
 
     def wait_until_ready(self) -> None:
@@ -62,22 +63,26 @@ class Replica:
     def kill(self) -> None:
         """SIGKILL to all on this host."""
         self.host.kill()
-        self._proxy.wait()
-        self.serving.process.wait()
+        for process in (self._proxy, self.serving.process):
+            if process is not None:
+                process.wait()
+        self._proxy = None
+
+    def stop(self) -> None:
+        """SIGTERM to the runner; returns when it has ended."""
+        self.serving.stop(DRAIN_TIMEOUT_S)
 
     def delay(self) -> None:
         """From now on, all that this host sends arrives `DELAY_S` later."""
-        self._proxy.send_signal(signal.SIGUSR1)
+        self._tell_proxy(signal.SIGUSR1)
 
     def hurry(self) -> None:
         """Takes back `delay`."""
-        self._proxy.send_signal(signal.SIGUSR2)
+        self._tell_proxy(signal.SIGUSR2)
 
-    def restart(self) -> None:
-        """SIGTERM, and once the runner has ended, another start."""
-        self.serving.stop(DRAIN_TIMEOUT_S)
-        with self.host.inside():
-            self.serving.start()
+    def _tell_proxy(self, what: signal.Signals) -> None:
+        assert self._proxy is not None, "nothing runs on this host"
+        self._proxy.send_signal(what)
 
 
 @dataclass(frozen=True)
@@ -112,15 +117,13 @@ def running(home: Path, per_stage: int, **settings: Any) -> Iterator[Company]:
         for replica in replicas:
             replica.start()
             stack.callback(replica.kill)
-        for replica in replicas:
-            replica.wait_until_ready()
         urls: dict[str, Any] = {
             f"SDXL_{stage.upper()}_URL": ",".join(replica.url for replica in replicas if replica.stage == stage)
             for stage in TARGETS
         }
         (home / "entry").mkdir()
         host = network["entry"]
-        with host.inside():
+        with host.inside():  # which is ready once the replicas are
             entry = stack.enter_context(serving(home / "entry", host=host.address, port=3000, **settings, **urls))
         company = Company(host, entry, replicas)
         company.wait_until_whole()
