@@ -8,11 +8,21 @@ BENCHMARKS := $(or $(ONLY),request tick_overhead threads company load soak)
 export BENTOML_DO_NOT_TRACK := 1
 export TRANSFORMERS_VERBOSITY := error
 
-.PHONY: serve test test-full check format bench build
+.PHONY: serve serve-split test test-full check format bench build
 
 serve: $(VENV)/installed
 	@$(BIN)/python -m entry.preflight $(HOST) $(PORT)
 	@exec $(BIN)/bentoml serve . --host $(HOST) --port $(PORT)
+
+# The three services each by itself, as on three hosts. One that ends, and Ctrl-C, end all.
+serve-split: $(VENV)/installed
+	@$(BIN)/python -m entry.preflight $(HOST) $(PORT)
+	@exec bash -c 'trap "kill \$$(jobs -p); wait" EXIT; \
+	$(BIN)/bentoml serve runners.base:BaseRunner --host 127.0.0.1 --port 3001 & \
+	$(BIN)/bentoml serve runners.refiner:RefinerRunner --host 127.0.0.1 --port 3002 & \
+	SDXL_BASE_URL=http://127.0.0.1:3001 SDXL_REFINER_URL=http://127.0.0.1:3002 \
+	$(BIN)/bentoml serve . --host $(HOST) --port $(PORT) & \
+	wait -n'
 
 test: $(VENV)/installed-dev
 	$(BIN)/pytest

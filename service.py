@@ -19,6 +19,7 @@ from entry.gate import add_gate
 from entry.upload import picture_frame
 from runners.drain import Drain
 from runners.http import error_response
+from runners.server import look_after_server
 from sdxl.config import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.limits import LIMITS
@@ -70,7 +71,7 @@ class SDXLRelay:
     async def start(self) -> None:
         """Begins to look for the runners, and takes over SIGTERM."""
         FLEET.start(SETTINGS.base_url or self._started("base"), SETTINGS.refiner_url or self._started("refiner"))
-        DRAIN.listen_for_sigterm()
+        self._looking = look_after_server(DRAIN)
 
     def _started(self, name: str) -> tuple[str]:
         """The address of a runner that BentoML started: set when the dependency is first looked up on an instance."""

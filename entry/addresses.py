@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 UNIX = "file://"
@@ -37,6 +39,19 @@ async def resolve(url: str) -> list[Address]:
     return [
         Address(root=f"{parts.scheme}://{_bracketed(host)}:{port}{parts.path}", host=parts.netloc) for host in hosts
     ]
+
+
+def kept_socket(path: str, folder: str) -> str:
+    """A second name, in `folder`, for a UNIX socket; `path` itself where the system does not allow one.
+
+    When `bentoml serve` stops, it removes the socket's name before its services have ended their work.
+    """
+    kept = str(Path(folder) / Path(path).name)
+    try:
+        os.link(path, kept)
+    except OSError:
+        return path
+    return kept
 
 
 def _bracketed(host: str) -> str:

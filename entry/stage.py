@@ -7,10 +7,11 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from tempfile import TemporaryDirectory
 
 import aiohttp
 
-from entry.addresses import UNIX, Address, resolve_all
+from entry.addresses import UNIX, Address, kept_socket, resolve_all
 from entry.metrics import CallMetrics
 from entry.replica import Lost, Replica
 from runners.frames import Frame
@@ -40,6 +41,7 @@ class StageClient:
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._folder: TemporaryDirectory[str] | None = None  # for the socket's second name
 
     def start(self, urls: Sequence[str], metrics: CallMetrics) -> None:
         """Begins to look for the replicas at these URLs, on the event loop that serves."""
@@ -47,9 +49,9 @@ class StageClient:
         # force_close: a kept connection would race with the server's closing it, and would pin the
         # client to one of several replicas.
         if urls[0].startswith(UNIX):
-            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(
-                urls[0].removeprefix(UNIX), limit=0, force_close=True
-            )
+            self._folder = TemporaryDirectory(prefix="sdxl-relay-")
+            path = kept_socket(urls[0].removeprefix(UNIX), self._folder.name)
+            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(path, limit=0, force_close=True)
         else:
             connector = aiohttp.TCPConnector(limit=0, force_close=True)
         self._session = aiohttp.ClientSession(connector=connector)
@@ -62,6 +64,8 @@ class StageClient:
                 task.cancel()
         if self._session is not None:
             await self._session.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def replicas(self) -> list[Replica]:

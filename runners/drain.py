@@ -40,10 +40,10 @@ class Drain:
         finally:
             self.requests -= 1
 
-    def listen_for_sigterm(self, give_up: Callable[[], Awaitable[object]] | None = None) -> None:
-        """Takes SIGTERM over from uvicorn, on the event loop that serves; `give_up` is called if the grace is over."""
-        stop_server = signal.getsignal(signal.SIGTERM)
-        assert callable(stop_server), "uvicorn's handler"
+    def listen_for_sigterm(
+        self, stop_server: Callable[[], object], give_up: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        """Takes SIGTERM over on the event loop that serves; `give_up` is called before the end if the grace is over."""
 
         async def drain() -> None:
             try:
@@ -53,7 +53,7 @@ class Drain:
                 self.is_over.set()
                 if give_up is not None:
                     await give_up()
-            stop_server(signal.SIGTERM, None)
+            stop_server()
 
         def begin() -> None:
             if not self.has_begun:

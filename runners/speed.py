@@ -51,6 +51,12 @@ def measure(checkpoint: Checkpoint, unet: UNet, conditioning: Callable[[], Condi
     decode_s = time.perf_counter() - begun
     table = ", ".join(f"{rows}: {1000 * seconds:.1f}" for rows, seconds in times.items())
     logger.info("ms of a tick by rows: %s; %d rows at most; decoding %.1f ms", table, rows, 1000 * decode_s)
+    if max(times[rows], decode_s) > settings.runner_silence_s / 2:
+        logger.warning(
+            "a tick or a decoding takes %.1f s: the entry would take a working runner for lost; its"
+            " SDXL_RUNNER_SILENCE_S should be several times as long",
+            max(times[rows], decode_s),
+        )
     return Speed(
         limit=RowLimit(rows=rows, pixels=None if settings.fixed_rows else side * side),
         seconds_per_work=seconds_per_work,

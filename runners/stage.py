@@ -15,6 +15,7 @@ from torch import Tensor
 from runners.door import Door
 from runners.frames import Frame, Kind
 from runners.metrics import StageMetrics, forget_the_dead
+from runners.server import look_after_server
 from runners.speed import Speed, measure
 from sdxl import checkpoint as checkpoints
 from sdxl import handoff
@@ -74,7 +75,7 @@ class RunnerStage:
         self.engine.start()
 
     def open(self, door: Door) -> None:
-        """Tells at the door what this stage is, and that what has not ended when SIGTERM's grace is over must end."""
+        """Begins to take jobs, from those whom the door lets in."""
         checkpoint = self.checkpoint
         door.identity = Identity(
             checkpoint=checkpoint.digest,
@@ -83,7 +84,7 @@ class RunnerStage:
             sampler=samplers.digest(checkpoint.pipeline.scheduler),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
         )
-        door.drain.listen_for_sigterm(give_up=lambda: asyncio.to_thread(self.engine.stop))
+        self._looking = look_after_server(door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop))
 
     def job(
         self,

@@ -1,0 +1,50 @@
+"""What uvicorn, which BentoML starts, leaves to us: an orderly end, and an end to senders that never finish."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+import uvicorn
+
+from runners.drain import Drain
+
+LOOK_S = 1.0
+HEAD_PATIENCE_S = 10.0
+
+
+def look_after_server(drain: Drain, give_up: Callable[[], Awaitable[object]] | None = None) -> asyncio.Task[None]:
+    """To be called on the event loop that serves, before it serves; the task is to be kept.
+
+    `give_up` ends what is still at work when the time to drain is over.
+    """
+    server = _running_server()
+    drain.listen_for_sigterm(lambda: server.handle_exit(signal.SIGTERM, None), give_up)
+    return asyncio.create_task(_cut_off_slow_heads(server.server_state.connections))
+
+
+def _running_server() -> uvicorn.Server:
+    """The server of this process. BentoML does not give it away, but its handler of SIGTERM does."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    assert isinstance(server, uvicorn.Server)
+    return server
+
+
+async def _cut_off_slow_heads(connections: Collection[Any]) -> None:
+    """Closes connections on which no request's head has come for long. uvicorn would wait for one for ever.
+
+    `connections` are uvicorn's protocols; `cycle` is the last request that came on one.
+    """
+    since: dict[Any, tuple[object, float]] = {}  # the last request, and when it was first seen to be over
+    while True:
+        await asyncio.sleep(LOOK_S)
+        now = asyncio.get_running_loop().time()
+        idle = [each for each in connections if each.cycle is None or each.cycle.response_complete]
+        before, since = since, {}
+        for connection in idle:
+            last, begun = before.get(connection, (connection.cycle, now))
+            since[connection] = (last, begun) if last is connection.cycle else (connection.cycle, now)
+            if now - since[connection][1] > HEAD_PATIENCE_S:
+                connection.transport.close()

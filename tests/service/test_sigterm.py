@@ -1,0 +1,144 @@
+"""SIGTERM: what was accepted is done, what is new is refused at once, and the exit status is 0."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.service.server import Server, Serving
+from tests.service.split import Split, ask_runner, one, serving_split
+from tests.service.test_disconnect import wait_for
+
+LONG: dict[str, Any] = {"prompt": "a green cone, white background", "num_inference_steps": 100, "seed": 1}
+JOBS = 4
+
+
+def is_at_work(server: Server, stage: str) -> Callable[[], bool]:
+    return lambda: server.metric("sdxl_relay_jobs", stage=stage) == JOBS
+
+
+def jobs(pool: ThreadPoolExecutor, server: Server, **fields: Any) -> list[Future[httpx.Response]]:
+    return [pool.submit(server.post, "/generate", json={**LONG, **fields}) for _ in range(JOBS)]
+
+
+def end_of(serving: Serving) -> int:
+    return serving.process.wait(60)
+
+
+def refused(answer: httpx.Response) -> bool:
+    return answer.status_code == 503 and answer.json()["code"] == "stopping" and int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(("stage", "frac"), [("base", 0.5), ("refiner", 0.05)])
+def test_on_one_host(tmp_path: Path, stage: str, frac: float) -> None:
+    """Also a request that is in the base yet when the refiner, idle, gets its signal."""
+    serving = Serving(tmp_path)
+    serving.start()
+    serving.wait_until_ready()
+    with ThreadPoolExecutor(JOBS) as pool:
+        accepted = jobs(pool, serving.server, high_noise_frac=frac)
+        wait_for(is_at_work(serving.server, stage))
+        serving.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: httpx.get(f"{serving.server.url}/readyz").status_code == 503)
+        begun_s = time.monotonic()
+        assert refused(serving.server.post("/generate", json=LONG))
+        assert time.monotonic() - begun_s < 1
+        assert [each.result().status_code for each in accepted] == [200] * JOBS
+    assert end_of(serving) == 0
+
+
+def test_work_that_takes_longer_than_the_grace(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, SDXL_DRAIN_S=1)
+    serving.start()
+    serving.wait_until_ready()
+    with ThreadPoolExecutor(JOBS) as pool:
+        accepted = jobs(pool, serving.server, width=512, height=512)
+        wait_for(is_at_work(serving.server, "base"))
+        serving.process.send_signal(signal.SIGTERM)
+        assert all(refused(each.result()) for each in accepted)
+    assert end_of(serving) == 0
+
+
+def workers_of(serving: Serving) -> list[psutil.Process]:
+    return psutil.Process(serving.process.pid).children(recursive=True)
+
+
+@contextmanager
+def stopping(runner: Serving) -> Any:
+    """Sends the signal to a runner by itself, and looks at its end after the block."""
+    workers = workers_of(runner)
+    runner.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: httpx.get(f"{runner.server.url}/readyz").status_code == 503)
+    answer = ask_runner(runner, content=b"")
+    assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
+    yield
+    assert end_of(runner) == 0
+    assert not [each for each in workers if each.is_running()]
+
+
+def test_apart(tmp_path: Path, epsilon_checkpoints: Path) -> None:
+    """Each service in turn; and the entry finds a runner that comes back by itself, if it is the right one."""
+    with serving_split(tmp_path) as split, ThreadPoolExecutor(JOBS) as pool:
+        in_refiner = jobs(pool, split.server, high_noise_frac=0.05)
+        wait_for(is_at_work(split.refiner.server, "refiner"))
+        with stopping(split.refiner):
+            assert [each.result().status_code for each in in_refiner] == [200] * JOBS
+        assert_a_missing_stage_is_named(split)
+
+        port = int(split.refiner.server.url.rpartition(":")[2])
+        wrong = one(tmp_path, "refiner", port=port, SDXL_REFINER=epsilon_checkpoints / "refiner")
+        wrong.start()
+        wrong.wait_until_ready()
+        assert_a_disagreement_is_named(split)
+        wrong.stop()
+
+        split.refiner.start()
+        split.refiner.wait_until_ready()
+        wait_for(lambda: httpx.get(f"{split.server.url}/readyz").status_code == 200)
+
+        in_base = jobs(pool, split.server, high_noise_frac=0.9)
+        wait_for(is_at_work(split.base.server, "base"))
+        with stopping(split.base):
+            assert [each.result().status_code for each in in_base] == [200] * JOBS
+
+        split.base.start()
+        split.base.wait_until_ready()
+        wait_for(lambda: httpx.get(f"{split.server.url}/readyz").status_code == 200)
+        in_entry = jobs(pool, split.server)
+        wait_for(is_at_work(split.base.server, "base"))
+        split.entry.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: httpx.get(f"{split.server.url}/readyz").status_code == 503)
+        assert refused(split.server.post("/generate", json=LONG))
+        assert [each.result().status_code for each in in_entry] == [200] * JOBS
+        assert end_of(split.entry) == 0
+
+
+def assert_a_missing_stage_is_named(split: Split) -> None:
+    wait_for(lambda: httpx.get(f"{split.server.url}/readyz").status_code == 503)
+    report = httpx.get(f"{split.server.url}/readyz").json()
+    assert report["base"]["ready"] == 1
+    assert report["refiner"]["ready"] == 0
+    assert "cannot be reached" in report["refiner"]["faults"][0]
+    answer = split.server.post("/generate", json={**LONG, "num_inference_steps": 4}, headers={"X-Timeout-S": "2"})
+    assert answer.status_code == 503
+    assert "the refiner runner cannot be reached" in answer.json()["error"]
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def assert_a_disagreement_is_named(split: Split) -> None:
+    wait_for(lambda: bool(httpx.get(f"{split.server.url}/readyz").json()["disagreements"]))
+    answer = httpx.get(f"{split.server.url}/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["disagreements"][0].startswith("sampler: base ")
+    refusal = split.server.post("/generate", json=LONG, headers={"X-Timeout-S": "1"})
+    assert refusal.status_code == 503
+    assert "does not fit the other stage's" in refusal.json()["error"]
