@@ -2,7 +2,8 @@
 
 An entry and two replicas of each stage, each on a host of its own (see tests/service/hosts.py; needs root). One
 request at a time. When the stage that is to be hit has done a third of its steps, the fault strikes the replica at
-work. Every picture must be the undisturbed one, to the bit. Prints a table and writes it to `benchmarks/results/chaos.json`.
+work. Every picture must be the undisturbed one, to the bit. Prints a table, and writes all figures to
+`benchmarks/results/chaos.json`.
 """
 
 from __future__ import annotations

@@ -70,17 +70,9 @@ class Host:
         """SIGKILL to every process on this host, until there is none."""
         _kill_all(self.namespace)
 
-    def sent_bytes(self) -> int:
-        """Bytes of all Ethernet frames that this host has sent so far, headers included."""
-        return self._counter("tx_bytes")
-
-    def received_bytes(self) -> int:
-        """Bytes of all Ethernet frames that this host has received so far, headers included."""
-        return self._counter("rx_bytes")
-
-    def _counter(self, name: str) -> int:
-        shown = _ip("netns", "exec", self.namespace, "cat", f"/sys/class/net/eth0/statistics/{name}")
-        return int(shown)
+    def counter(self, name: str) -> int:
+        """One of the interface's: `tx_bytes` or `rx_bytes`, of Ethernet frames with their headers, `rx_packets` …"""
+        return int(_ip("netns", "exec", self.namespace, "cat", f"/sys/class/net/eth0/statistics/{name}"))
 
 
 class Network(AbstractContextManager["Network"]):
