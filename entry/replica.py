@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
@@ -155,4 +156,6 @@ def _ended(error: RelayError) -> Exception:
 
 
 def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    """Of what kind the error is. Its own text would tell clients the replica's address."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else type(error).__name__

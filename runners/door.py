@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,8 @@ from sdxl.config import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.identity import Identity
 
-READY = "/readyz"
-OPEN = {"/livez", "/healthz", READY, "/metrics"}  # to GET, for whoever watches over the service
+READY, ALIVE = "/readyz", "/livez"
+OPEN = {ALIVE, "/healthz", READY, "/metrics"}  # to GET, for whoever watches over the service
 
 
 class Door:
@@ -39,6 +39,9 @@ class Door:
         self.max_bytes = max_bytes
         self.drain = Drain(settings.drain_s, is_needed=partial(entry_is_beside, ENTRY_NAME))
         self.identity: Identity | None = None
+        self.stuck_s: Callable[[], float] = lambda: 0.0
+        """For how long the engine has been at one piece of work."""
+        self._silence_s = settings.runner_silence_s
 
     def check_caller(self, scope: Scope) -> None:
         """Raises RelayError: 401 without the token, 403 where there is none and the caller is on another machine."""
@@ -64,10 +67,23 @@ class Door:
         """Whether the runner takes jobs; to those who may send it jobs, also what it is."""
         try:
             self.check_room()
+            self._check_engine(self._silence_s)
             self.check_caller(scope)
         except RelayError as error:
             return error_response(error) if error.status in (429, 503) else JSONResponse({})
         return JSONResponse(None if self.identity is None else self.identity.model_dump())
+
+    def liveness(self) -> JSONResponse:
+        """Whether it may yet become ready by itself."""
+        try:
+            self._check_engine(10 * self._silence_s)
+        except RelayError as error:
+            return error_response(error)
+        return JSONResponse({})
+
+    def _check_engine(self, patience_s: float) -> None:
+        if (stuck_s := self.stuck_s()) > patience_s:
+            raise RelayError(503, "stuck", f"the engine has been at one piece of work for {stuck_s:.0f} s")
 
 
 class Doorkeeper:
@@ -94,6 +110,9 @@ class Doorkeeper:
         if scope["method"] == "GET" and path in OPEN:
             if path == READY:
                 await self.door.readiness(scope)(scope, receive, send)
+                return
+            if path == ALIVE:
+                await self.door.liveness()(scope, receive, send)
                 return
             if path == "/metrics":
                 forget_the_dead()

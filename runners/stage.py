@@ -84,6 +84,7 @@ class RunnerStage:
             sampler=samplers.digest(checkpoint.pipeline.scheduler),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
         )
+        door.stuck_s = lambda: self.engine.stuck_s
         self._looking = look_after_server(door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop))
 
     def job(

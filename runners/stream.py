@@ -70,12 +70,12 @@ async def stream_job(
 async def _next(frames: asyncio.Queue[Frame], engine: Engine, otherwise: Frame) -> Frame:
     """The next frame, or after a second the one before once more; not if the engine has stood still meanwhile."""
     while True:
-        turns = engine.turns
+        worked_at = engine.worked_at
         try:
             async with asyncio.timeout(HEARTBEAT_S):
                 return await frames.get()
         except TimeoutError:
-            if engine.turns != turns:
+            if engine.worked_at != worked_at:
                 return otherwise
 
 

@@ -54,7 +54,7 @@ class Engine:
         self._jobs: list[Job[Any]] = []  # in order of arrival, none ended
         self._is_stopped = False
         self._counts: Counter[str] = Counter()
-        self.turns = 0  # pieces of work done, of whatever kind: an engine with jobs whose count stands still, hangs
+        self.worked_at = 0.0  # the last end of a piece of work, or else the first job's coming, on the clock
 
     def __enter__(self) -> Self:
         self.start()
@@ -86,6 +86,8 @@ class Engine:
             if job in self._jobs or job.phase is Phase.ENDED:
                 raise ValueError("a job is submitted once; make a new one")
             job.submitted_at = self._clock()
+            if not self._jobs:
+                self.worked_at = job.submitted_at
             self._jobs.append(job)
             self._tell_jobs_held()
             self._changed.notify()
@@ -114,6 +116,12 @@ class Engine:
                 waiting=waiting,
                 running=len(self._jobs) - waiting,
             )
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long there have been jobs without an end to any piece of work."""
+        with self._changed:
+            return self._clock() - self.worked_at if self._jobs else 0.0
 
     def _waiting(self) -> int:
         return sum(job.phase is Phase.PREPARE for job in self._jobs)
@@ -152,7 +160,7 @@ class Engine:
                 self._tick(chosen)
             case _:
                 self._finish(chosen[0])
-        self.turns += 1
+        self.worked_at = self._clock()
         waiting = [job for job in jobs if job not in chosen]
         self._observer.worked(phase, chosen, waiting, self._clock() - begun_at)
 

@@ -28,6 +28,10 @@ def test_variables_are_read() -> None:
         ("SDXL_TIMEOUT_S", "-1", "SDXL_TIMEOUT_S=-1: "),
         ("SDXL_DEVICE", "gpu", "SDXL_DEVICE=gpu: "),
         ("SDXL_DTYPE", "float8", "SDXL_DTYPE=float8: "),
+        ("SDXL_BASE_URL", "base:3001", "SDXL_BASE_URL=base:3001: Value error, base:3001 is not a URL like http://"),
+        ("SDXL_REFINER_URL", "http://a:1, ftp://b", "ftp://b is not a URL"),
+        ("SDXL_RUNNER_SILENCE_S", "1", "SDXL_RUNNER_SILENCE_S=1: "),
+        ("SDXL_RUNNER_TOKEN", "short secret", "SDXL_RUNNER_TOKEN=(not shown): Value should have at least 16 items"),
         ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
     ],
 )
@@ -40,3 +44,16 @@ def test_a_bad_variable_is_named(name: str, value: str, said: str) -> None:
 def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="SDXL_REFINER"):
         Settings.from_environment({"SDXL_REFINER": str(tmp_path)})
+
+
+def test_urls_are_a_list() -> None:
+    settings = Settings.from_environment(
+        {"SDXL_BASE_URL": "http://a:3001/, https://b.test/base", "SDXL_REFINER_URL": ""}
+    )
+    assert settings.base_url == ("http://a:3001", "https://b.test/base")
+    assert not settings.refiner_url
+
+
+def test_the_token_is_not_shown() -> None:
+    settings = Settings.from_environment({"SDXL_RUNNER_TOKEN": "a secret of 24 letters.."})
+    assert "secret" not in f"{settings} {settings!r}"

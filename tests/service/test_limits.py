@@ -74,7 +74,7 @@ def test_low_priority_yields(small_server: Server) -> None:
     ended: list[str] = []
 
     def post(priority: str) -> None:
-        request = {**QUICK, "num_inference_steps": 40, "refine": "none"}
+        request = {**QUICK, "num_inference_steps": 20, "refine": "none"}
         assert small_server.post("/generate", json=request, headers={"X-Priority": priority}).status_code == 200
         ended.append(priority)
 

@@ -145,3 +145,23 @@ def test_an_ended_job_lets_go_of_its_tensors_however_long_it_is_kept() -> None:
             engine.submit(job)
             results.append(job.future.result(TIMEOUT_S))
     assert results == [False, True]
+
+
+def test_an_engine_is_stuck_only_while_a_piece_of_work_takes_long() -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def hang(call: int) -> None:
+        if call == 2:
+            begun.set()
+            may_go_on.wait(TIMEOUT_S)
+
+    with make_engine(FalseUNet(before=hang)) as engine:
+        assert engine.stuck_s == 0
+        job = make_job()
+        engine.submit(job)
+        assert begun.wait(TIMEOUT_S)
+        time.sleep(0.2)
+        assert 0.2 <= engine.stuck_s < TIMEOUT_S
+        may_go_on.set()
+        job.future.result(TIMEOUT_S)
+        assert engine.stuck_s == 0
