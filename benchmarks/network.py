@@ -37,6 +37,7 @@ from sdxl.request import GenerationRequest
 from tests.service.hosts import Host, Network, why_not
 from tests.service.replicas import TARGETS, TOKEN, Stage
 from tests.service.server import Server, Serving, serving
+from tests.service.split import serving_split
 
 REPETITIONS, PAIRS, WARM_UP_PAIRS = 300, 15, 3
 SIDE_PX, STEPS = 1024, 40
@@ -65,11 +66,11 @@ def routing() -> dict[str, float]:
     with (
         tempfile.TemporaryDirectory() as one,
         tempfile.TemporaryDirectory() as other,
-        apart(Path(one)) as three,
+        serving_split(Path(one), **THREADS) as split,
         serving(Path(other), **THREADS) as together,
     ):
         for pair in range(-WARM_UP_PAIRS, PAIRS):
-            seconds = [took_s(server, seed=max(pair, 0)) for server in (three, together)]
+            seconds = [took_s(server, seed=max(pair, 0)) for server in (split.server, together)]
             if pair >= 0:
                 apart_ms.append(1000 * seconds[0])
                 together_ms.append(1000 * seconds[1])
@@ -79,19 +80,6 @@ def routing() -> dict[str, float]:
         "together_ms": round(median(together_ms), 1),
         "ratio": round(median(a / b for a, b in zip(apart_ms, together_ms, strict=True)), 3),
     }
-
-
-@contextmanager
-def apart(home: Path) -> Iterator[Server]:
-    """Three services over TCP on loopback, each started by itself; gives the entry."""
-    with ExitStack() as stack:
-        urls: dict[str, Any] = {}
-        for stage, (target, _) in TARGETS.items():
-            (home / stage).mkdir()
-            runner = stack.enter_context(serving(home / stage, target, SDXL_RUNNER_TOKEN=TOKEN, **THREADS))
-            urls[f"SDXL_{stage.upper()}_URL"] = runner.url
-        (home / "entry").mkdir()
-        yield stack.enter_context(serving(home / "entry", SDXL_RUNNER_TOKEN=TOKEN, **urls, **THREADS))
 
 
 def took_s(server: Server, seed: int) -> float:
