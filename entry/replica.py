@@ -150,7 +150,7 @@ def _ended(error: RelayError) -> Exception:
     """An error that is the replica's own, as Lost."""
     if error.status == 429:
         return Lost("busy", f"answered: {error.message}", retry_after_s=error.retry_after_s)
-    if error.status in (401, 403, 503):
+    if error.status in (401, 403, 408, 503):  # 408: the way to it was cut off while the job was sent
         return Lost("unavailable", f"answered: {error.message}")
     return error
 

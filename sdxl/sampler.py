@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from diffusers import (
@@ -44,8 +46,14 @@ SAMPLERS: dict[SamplerName, tuple[Any, dict[str, object]]] = {
 
 def make_sampler(name: SamplerName, config: Mapping[str, Any]) -> Any:
     """A sampler of one's own for a job (it holds state), over the checkpoint's scheduler configuration."""
+    return copy.deepcopy(_prototype(name, json.dumps(dict(config), sort_keys=True)))
+
+
+@cache
+def _prototype(name: SamplerName, config: str) -> Any:
+    """Never stepped, only copied: to make one takes a millisecond, and some log a warning each time."""
     sampler_class, options = SAMPLERS[name]
-    return sampler_class.from_config(dict(config), **options)
+    return sampler_class.from_config(json.loads(config), **options)
 
 
 def digest(sampler: SchedulerMixin) -> str:

@@ -16,7 +16,7 @@ from runners.frames import Frame, Kind
 from sdxl.identity import Identity
 from tests.service.server import free_port
 
-Behaviour = Literal["done", "full", "stopping", "silent", "cut", "no end", "bad request", "hangs before"]
+Behaviour = Literal["done", "full", "stopping", "silent", "cut", "no end", "bad request", "hangs before", "slow"]
 IDENTITY = Identity(checkpoint="c" * 64, dtype="float32", handoff_version="1", sampler="s" * 64, latent_scale=0.13)
 
 
@@ -59,6 +59,8 @@ class FalseRunner:
                 return _error(429, "queue_full", {"retry-after": "7"})
             case "stopping":
                 return _error(503, "stopping", {"retry-after": "2"})
+            case "slow":
+                return _error(408, "slow_body", {})
             case "bad request":
                 return _error(400, "invalid_field", {})
             case "hangs before":

@@ -47,7 +47,7 @@ def call(stage: StageClient, *, within_s: float = 20.0, is_patient: bool = False
     return stage.call("run", b"a job", limits, is_patient=is_patient)
 
 
-@pytest.mark.parametrize("fault", ["full", "stopping", "silent", "cut", "no end", "hangs before"])
+@pytest.mark.parametrize("fault", ["full", "stopping", "silent", "cut", "no end", "hangs before", "slow"])
 def test_another_replica_does_it(fault: Behaviour) -> None:
     async def main() -> None:
         bad, good = FalseRunner(fault), FalseRunner("done")
