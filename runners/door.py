@@ -24,6 +24,7 @@ from sdxl.errors import RelayError
 from sdxl.identity import Identity
 
 READY, ALIVE = "/readyz", "/livez"
+HOPELESS = 10.0  # times that the engine may take for one piece of work
 OPEN = {ALIVE, "/healthz", READY, "/metrics"}  # to GET, for whoever watches over the service
 
 
@@ -39,9 +40,8 @@ class Door:
         self.max_bytes = max_bytes
         self.drain = Drain(settings.drain_s, is_needed=partial(entry_is_beside, ENTRY_NAME))
         self.identity: Identity | None = None
-        self.stuck_s: Callable[[], float] = lambda: 0.0
-        """For how long the engine has been at one piece of work."""
-        self._silence_s = settings.runner_silence_s
+        self.is_stuck: Callable[[float], bool] = lambda times: False  # noqa: ARG005
+        """Whether the engine has been at one piece of work for too long, or for so many times that."""
 
     def check_caller(self, scope: Scope) -> None:
         """Raises RelayError: 401 without the token, 403 where there is none and the caller is on another machine."""
@@ -67,7 +67,7 @@ class Door:
         """Whether the runner takes jobs; to those who may send it jobs, also what it is."""
         try:
             self.check_room()
-            self._check_engine(self._silence_s)
+            self._check_engine(1)
             self.check_caller(scope)
         except RelayError as error:
             return error_response(error) if error.status in (429, 503) else JSONResponse({})
@@ -76,14 +76,14 @@ class Door:
     def liveness(self) -> JSONResponse:
         """Whether it may yet become ready by itself."""
         try:
-            self._check_engine(10 * self._silence_s)
+            self._check_engine(HOPELESS)
         except RelayError as error:
             return error_response(error)
         return JSONResponse({})
 
-    def _check_engine(self, patience_s: float) -> None:
-        if (stuck_s := self.stuck_s()) > patience_s:
-            raise RelayError(503, "stuck", f"the engine has been at one piece of work for {stuck_s:.0f} s")
+    def _check_engine(self, times: float) -> None:
+        if self.is_stuck(times):
+            raise RelayError(503, "stuck", "the engine has been at one piece of work for too long")
 
 
 class Doorkeeper:
@@ -119,10 +119,21 @@ class Doorkeeper:
             await self.app(scope, receive, send)
             return
         self.door.check_caller(scope)
-        self.door.check_room()
+        await self._find_room(scope, receive)
         with self.door.drain.request():
-            body = await read_body(Headers(scope=scope), receive, self.door.max_bytes.get(path, 0))
+            body = await self._body(scope, receive)
             await self.app(scope, replay(body, then=receive), send)
+
+    async def _find_room(self, scope: Scope, receive: Receive) -> None:
+        """Refuses a request only when it has come as a whole: else its sender may see a reset, and no answer."""
+        try:
+            self.door.check_room()
+        except RelayError:
+            await self._body(scope, receive)
+            raise
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        return await read_body(Headers(scope=scope), receive, self.door.max_bytes.get(scope["path"], 0))
 
 
 def guard(service: Any, door: Door) -> None:

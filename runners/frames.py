@@ -6,9 +6,10 @@ A frame is its kind (1 byte), two lengths (4 bytes each, big endian), then the m
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Self
@@ -16,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+HEARTBEAT_S = 1.0
 _HEADER = struct.Struct(">BII")
 
 
@@ -86,6 +88,17 @@ def _take(buffer: bytearray) -> Frame | None:
         raise FrameError(f"not a frame: {error}") from error
     del buffer[:end]
     return frame
+
+
+async def next_frame(frames: asyncio.Queue[Frame], is_stuck: Callable[[], bool], otherwise: Frame) -> Frame:
+    """The next frame, or after a second the one before once more; not if the engine hangs."""
+    while True:
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                return await frames.get()
+        except TimeoutError:
+            if not is_stuck():
+                return otherwise
 
 
 def pixels_of(frame: Frame) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdxl.checkpoint import Checkpoint
+from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.config import Settings
 from sdxl.latents import decode
 from stepbatch.job import Conditioning
@@ -28,6 +28,7 @@ class Speed:
     limit: RowLimit
     seconds_per_work: float  # of a tick with as many rows as the limit has
     decode_work_per_pixel: float  # a decoded picture's work, for each latent pixel
+    longest_s: float  # of a tick or decoding, for the largest picture that is allowed
 
 
 @torch.inference_mode()
@@ -51,16 +52,11 @@ def measure(checkpoint: Checkpoint, unet: UNet, conditioning: Callable[[], Condi
     decode_s = time.perf_counter() - begun
     table = ", ".join(f"{rows}: {1000 * seconds:.1f}" for rows, seconds in times.items())
     logger.info("ms of a tick by rows: %s; %d rows at most; decoding %.1f ms", table, rows, 1000 * decode_s)
-    if max(times[rows], decode_s) > settings.runner_silence_s / 2:
-        logger.warning(
-            "a tick or a decoding takes %.1f s: the entry would take a working runner for lost; its"
-            " SDXL_RUNNER_SILENCE_S should be several times as long",
-            max(times[rows], decode_s),
-        )
     return Speed(
         limit=RowLimit(rows=rows, pixels=None if settings.fixed_rows else side * side),
         seconds_per_work=seconds_per_work,
         decode_work_per_pixel=decode_s / seconds_per_work / (side * side),
+        longest_s=max(2 * seconds_per_work * side * side, decode_s) * settings.max_pixels / (side * VAE_FACTOR) ** 2,
     )
 
 

@@ -44,6 +44,7 @@ RUNNER_OPTIONS: dict[str, Any] = {
 # 85% of capacity), less lets short jobs wait for long ones, and more only delays the long ones.
 STRETCH = 50.0
 LOW_PRIORITY_S = 60.0
+SLACK = 10.0  # work may take so many times as long as it should on a machine that has other work
 
 
 class RunnerStage:
@@ -84,8 +85,12 @@ class RunnerStage:
             sampler=samplers.digest(checkpoint.pipeline.scheduler),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
         )
-        door.stuck_s = lambda: self.engine.stuck_s
+        door.is_stuck = self.is_stuck
         self._looking = look_after_server(door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop))
+
+    def is_stuck(self, times: float = 1.0) -> bool:
+        """Whether the engine has been at one piece of work for so long, or `times` that, that it seems to hang."""
+        return self.engine.stuck_s > times * max(SETTINGS.runner_silence_s, SLACK * self.speed.longest_s)
 
     def job(
         self,

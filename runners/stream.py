@@ -14,17 +14,15 @@ from typing import Annotated, Any
 from bentoml.validators import ContentType
 from pydantic import ValidationError
 
-from runners.frames import Frame, FrameError, Kind
+from runners.frames import Frame, FrameError, Kind, next_frame
 from runners.stage import RunnerStage
 from sdxl.errors import RelayError, invalid_request
-from stepbatch.engine import Engine
 from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
 from stepbatch.job import Job
 
 # Raw bytes travel as they are on every transport, and are never pickled.
 Octets = Annotated[bytes, ContentType("application/octet-stream")]
 ResponseContext = Any  # bentoml's ServiceContext.ResponseContext, which it does not export
-HEARTBEAT_S = 1.0
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
@@ -61,22 +59,10 @@ async def stream_job(
         frame = Frame(kind=Kind.ACCEPTED, meta={"work": job.remaining_work})
         yield frame.encode()
         while frame.kind < Kind.RESULT:
-            frame = await _next(frames, stage.engine, otherwise=frame)
+            frame = await next_frame(frames, stage.is_stuck, otherwise=frame)
             yield frame.encode()
     finally:
         job.cancel()
-
-
-async def _next(frames: asyncio.Queue[Frame], engine: Engine, otherwise: Frame) -> Frame:
-    """The next frame, or after a second the one before once more; not if the engine has stood still meanwhile."""
-    while True:
-        worked_at = engine.worked_at
-        try:
-            async with asyncio.timeout(HEARTBEAT_S):
-                return await frames.get()
-        except TimeoutError:
-            if engine.worked_at != worked_at:
-                return otherwise
 
 
 def _refuse(error: RelayError, response: ResponseContext) -> bytes:

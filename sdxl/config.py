@@ -55,7 +55,7 @@ class Settings(BaseModel):
     runner_open: bool = False
     """Whether runners without a token serve everybody who reaches them."""
     runner_silence_s: Annotated[float, Field(ge=3)] = 30.0
-    """A runner that sends nothing for so long is lost; a working one says so each second, between two ticks."""
+    """A runner that sends nothing for so long is lost; a working one sends something each second."""
     drain_s: Annotated[float, Field(ge=0)] = 120.0
     """After SIGTERM, the time for what was accepted to end."""
     max_requests: Annotated[int, Field(ge=1, le=100_000)] = 512

@@ -54,7 +54,7 @@ class Engine:
         self._jobs: list[Job[Any]] = []  # in order of arrival, none ended
         self._is_stopped = False
         self._counts: Counter[str] = Counter()
-        self.worked_at = 0.0  # the last end of a piece of work, or else the first job's coming, on the clock
+        self._worked_at = 0.0  # the last end of a piece of work, or else the first job's coming, on the clock
 
     def __enter__(self) -> Self:
         self.start()
@@ -87,7 +87,7 @@ class Engine:
                 raise ValueError("a job is submitted once; make a new one")
             job.submitted_at = self._clock()
             if not self._jobs:
-                self.worked_at = job.submitted_at
+                self._worked_at = job.submitted_at
             self._jobs.append(job)
             self._tell_jobs_held()
             self._changed.notify()
@@ -121,7 +121,7 @@ class Engine:
     def stuck_s(self) -> float:
         """For how long there have been jobs without an end to any piece of work."""
         with self._changed:
-            return self._clock() - self.worked_at if self._jobs else 0.0
+            return self._clock() - self._worked_at if self._jobs else 0.0
 
     def _waiting(self) -> int:
         return sum(job.phase is Phase.PREPARE for job in self._jobs)
@@ -160,7 +160,7 @@ class Engine:
                 self._tick(chosen)
             case _:
                 self._finish(chosen[0])
-        self.worked_at = self._clock()
+        self._worked_at = self._clock()
         waiting = [job for job in jobs if job not in chosen]
         self._observer.worked(phase, chosen, waiting, self._clock() - begun_at)
 

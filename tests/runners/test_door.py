@@ -62,7 +62,7 @@ def test_too_many_requests_wait_for_nothing() -> None:
 
 
 def test_a_stuck_engine_is_not_ready_and_at_last_not_alive() -> None:
-    watched = door(runner_silence_s="3")
-    for stuck_s, ready, alive in ((0, 200, 200), (2, 200, 200), (4, 503, 200), (31, 503, 503)):
-        watched.stuck_s = lambda seconds=stuck_s: seconds  # type: ignore[misc]
+    watched = door()
+    for waited, ready, alive in ((0, 200, 200), (1, 200, 200), (2, 503, 200), (11, 503, 503)):
+        watched.is_stuck = lambda times, waited=waited: waited > times  # type: ignore[misc]
         assert (watched.readiness(scope(None)).status_code, watched.liveness().status_code) == (ready, alive)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.frames import Frame, FrameError, Kind, pixels_of, read_frames
+from runners import frames
+from runners.frames import Frame, FrameError, Kind, next_frame, pixels_of, read_frames
 
 FRAMES = st.builds(
     Frame,
@@ -65,3 +66,19 @@ def test_pixels() -> None:
 def test_pixels_that_disagree_with_the_size(meta: dict[str, int]) -> None:
     with pytest.raises(FrameError):
         pixels_of(Frame(kind=Kind.RESULT, meta=meta, body=bytes(18)))
+
+
+def test_a_sign_of_life_unless_the_engine_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "HEARTBEAT_S", 0.05)
+    before, coming = Frame(kind=Kind.ACCEPTED), Frame(kind=Kind.PROGRESS)
+
+    async def main() -> None:
+        queue: asyncio.Queue[Frame] = asyncio.Queue()
+        assert await next_frame(queue, lambda: False, otherwise=before) is before
+        queue.put_nowait(coming)
+        assert await next_frame(queue, lambda: True, otherwise=before) is coming
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await next_frame(queue, lambda: True, otherwise=before)
+
+    asyncio.run(main())
