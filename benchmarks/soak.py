@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from tests.service.reference import distance
@@ -70,13 +69,7 @@ def _comes_to_rest(server: Server) -> bool:
 
 def memory_mb(server: Server) -> dict[str, float]:
     """Resident memory of the server's processes, by the service that each runs."""
-    found: dict[str, float] = {}
-    for process in psutil.process_iter(["cmdline", "memory_info"]):
-        command = process.info["cmdline"] or []
-        if "--service-name" in command and str(server.log.parent) in process.environ().get("BENTOML_HOME", ""):
-            name = command[command.index("--service-name") + 1]
-            found[name] = process.info["memory_info"].rss / 1e6
-    return found
+    return {name: process.memory_info().rss / 1e6 for name, process in server.workers().items()}
 
 
 def in_a_row(server: Server, count: int) -> dict[str, Any]:

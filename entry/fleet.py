@@ -45,12 +45,11 @@ class Fleet:
         """What there is of each stage, and what disagrees. Without addresses: anybody may read it."""
         report: dict[str, Any] = {"ready": self.is_ready}
         for stage, chosen in zip(self._stages, self._choose(), strict=True):
-            faults = Counter(replica.fault for replica in stage.replicas if replica.fault)
             others = [replica.identity for replica in stage.replicas if replica.identity not in (None, chosen)]
             report[stage.name] = {
                 "ready": len(stage.ready),
                 "known": len(stage.replicas),
-                "faults": [f"{count} x {fault}" for fault, count in faults.items()],
+                "faults": [f"{count} x {fault}" for fault, count in stage.faults.items()],
                 "left_out": [other.model_dump() for other in others if other is not None],
             }
         report["disagreements"] = self._disagreements()

@@ -78,6 +78,11 @@ class StageClient:
         chosen = self.chosen()
         return [replica for replica in self._replicas.values() if chosen and replica.identity == chosen]
 
+    @property
+    def faults(self) -> Counter[str]:
+        """What keeps replicas from being ready, and how many each."""
+        return Counter(replica.fault for replica in self._replicas.values() if replica.fault)
+
     async def call(self, endpoint: str, payload: bytes, limits: Limits, *, is_patient: bool) -> Frame:
         """Sends a job and waits for its result, by whichever replica, for as long as its limits allow.
 
@@ -104,7 +109,7 @@ class StageClient:
                 losses += error.had_begun
         if lost is None and self.ready:
             raise LATE
-        what = self._faults() if lost is None else str(lost)
+        what = self._why_not() if lost is None else str(lost)
         raise RelayError(503, "runner_unavailable", f"the {self.name} runner {what}", retry_after_s=RETRY_AFTER_S)
 
     async def _call(self, replica: Replica, endpoint: str, payload: bytes, limits: Limits) -> Frame:
@@ -127,11 +132,10 @@ class StageClient:
         waiting = [replica for replica in self.ready if replica not in tried]
         return min(waiting, key=lambda replica: (*replica.load, random.random()), default=None)
 
-    def _faults(self) -> str:
+    def _why_not(self) -> str:
         if not self._replicas:
             return "is not there: its name has no address"
-        faults = Counter(replica.fault for replica in self._replicas.values() if replica.fault)
-        return "; ".join(faults) or "does not fit the other stage's (see /readyz)"
+        return "; ".join(self.faults) or "does not fit the other stage's (see /readyz)"
 
     async def _look(self, urls: Sequence[str], session: aiohttp.ClientSession) -> None:
         while True:

@@ -6,13 +6,12 @@ A process of its own (`python -m tests.deploy.facts`), for the services bring to
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.service.server import ROOT, environment
+from tests.service.server import ROOT, run_module
 
 CLOUD = ROOT / "deploy" / "bentocloud.yaml"
 
@@ -33,15 +32,7 @@ class Facts:
 
 def gather(home: Path) -> Facts:
     """Asks a new process."""
-    asked = subprocess.run(
-        [sys.executable, "-m", "tests.deploy.facts"],
-        cwd=ROOT,
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    asked = run_module(["tests.deploy.facts"], home, timeout_s=120)
     assert asked.returncode == 0, asked.stderr[-2000:]
     return Facts(**json.loads(asked.stdout.splitlines()[-1]))
 

@@ -52,6 +52,16 @@ class Server:
             if line.startswith((f"{name}{{", f"{name} ")) and all(pair in line for pair in wanted)
         )
 
+    def workers(self) -> dict[str, psutil.Process]:
+        """The process of each service, told by its home in the environment."""
+        found = {}
+        for process in psutil.process_iter(["cmdline"]):
+            command = process.info["cmdline"] or []
+            with suppress(psutil.Error):  # it has ended meanwhile, or is another user's
+                if "--service-name" in command and process.environ().get("BENTOML_HOME") == str(self.log.parent):
+                    found[command[command.index("--service-name") + 1]] = process
+        return found
+
 
 def pixels(response: httpx.Response) -> NDArray[np.uint8]:
     assert response.status_code == 200, response.text
@@ -67,6 +77,21 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
         "BENTOML_DO_NOT_TRACK": "1",
         **{name: str(value) for name, value in settings.items()},
     }
+
+
+def run_module(
+    command: Sequence[str], home: Path, timeout_s: float = 100, **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m COMMAND` in the project's folder to its end, whatever that is."""
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environment(home, **settings),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def free_port() -> int:

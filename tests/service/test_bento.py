@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.service.server import ROOT, Server, environment, serving
+from tests.service.server import Server, run_module, serving
 from tests.service.split import serving_split
 
 REQUEST = {"prompt": "a red cube on top of a blue sphere, yellow background", "seed": 1}
 
 
 def test_the_built_bento_gives_the_same_picture(server: Server, tmp_path: Path) -> None:
-    built = subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
-        cwd=ROOT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    built = run_module(["bentoml", "build", "--output", "tag"], tmp_path, timeout_s=200)
     assert built.returncode == 0, built.stderr
     tag = built.stdout.strip().removeprefix("__tag__:")
     bento = tmp_path / "bentos" / tag.replace(":", "/")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,24 +110,12 @@ def test_an_item_is_told_of_a_full_queue(small_server: Server) -> None:
     wait_for(lambda: works_again(small_server))
 
 
-def runner_pid(server: Server, name: str) -> int:
-    """The process of the service `name` under this server, told by its home in the environment."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command, home = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-        except OSError:  # it has ended meanwhile, or is another user's
-            continue
-        if name.encode() in command and str(server.log.parent).encode() in home:
-            return int(process.name)
-    raise LookupError(name)
-
-
 def test_a_lost_runner_is_a_503_and_comes_back(small_server: Server) -> None:
     with ThreadPoolExecutor(1) as pool:
         ticks = small_server.metric("sdxl_relay_tick_rows_count", stage="base")
         pending = pool.submit(small_server.post, "/generate", json=SLOW)
         wait_for(lambda: small_server.metric("sdxl_relay_tick_rows_count", stage="base") > ticks)
-        os.kill(runner_pid(small_server, "sdxl_base"), signal.SIGKILL)
+        small_server.workers()["sdxl_base"].kill()
         answer = pending.result()
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) > 0
