@@ -91,8 +91,6 @@ def read_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> Im
         return _flattened(ImageOps.exif_transpose(picture))
     except PictureError:
         raise
-    except Image.DecompressionBombError:  # of these readers only WebP's looks at the size by itself
-        raise PictureTooLargeError(f"WebP picture too large for Pillow, allowed are {max_pixels} pixels") from None
     except Exception as error:  # for broken data Pillow raises a dozen kinds, from SyntaxError to zlib.error
         raise BrokenPictureError(f"broken or truncated {reader.format} picture: {error!s:.200}") from None
 
