@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import bentoml
 from bentoml.validators import ContentType
 from pydantic import Field, RootModel
 from starlette.responses import Response
 
-from entry.answer import PictureFile, Stopwatch, picture_file
+from entry.answer import PictureFile
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
+from entry.events import events, stream
 from entry.fleet import Fleet
 from entry.gate import add_gate
-from entry.upload import picture_frame
+from entry.pictures import Pictures
 from runners.drain import Drain
 from runners.http import error_response
 from runners.server import look_after_server
 from sdxl.config import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
-from sdxl.limits import LIMITS
-from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
+from sdxl.request import GenerationRequest, RefineRequest, StreamRequest
 
 SETTINGS = Settings.or_exit()
 FLEET = Fleet(SETTINGS)
@@ -32,7 +31,6 @@ MAX_ITEMS = max_items(SETTINGS)
 Picture = Annotated[Path, ContentType("image/*")]
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
 IMAGE = bentoml.images.Image().build_include("standins")
-Request = TypeVar("Request", GenerationRequest, RefineRequest)
 
 
 class RefineUpload(RefineRequest):
@@ -65,7 +63,8 @@ class SDXLRelay:
         refiner = bentoml.depends(RefinerRunner)
 
     def __init__(self) -> None:
-        self.batches = Batches(self._generate, SETTINGS)
+        self.pictures = Pictures(FLEET, SETTINGS)
+        self.batches = Batches(self.pictures.generate, SETTINGS)
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -81,7 +80,15 @@ class SDXLRelay:
     @bentoml.api(route="/generate", input_spec=GenerationRequest)
     async def generate(self, **fields: Any) -> Picture:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
-        return await _answer(self._generate(GenerationRequest(**fields)))
+        return await _answer(self.pictures.generate(GenerationRequest(**fields)))
+
+    @bentoml.api(route="/generate_stream", input_spec=StreamRequest)
+    async def generate_stream(self, ctx: bentoml.Context, **fields: Any) -> AsyncGenerator[str, None]:
+        """As `generate`, with its progress: Server-Sent Events queued, progress, preview, result or error."""
+        wanted = StreamRequest(**fields)
+        told = events(lambda follower: self.pictures.generate(wanted.generation, follower), wanted.previews)
+        async for part in stream(told, ctx.response):
+            yield part
 
     @bentoml.api(
         route=BATCH_ROUTE,
@@ -100,27 +107,12 @@ class SDXLRelay:
     @bentoml.api(route="/refine", input_spec=RefineUpload)
     async def refine(self, image: Path, **fields: Any) -> Picture:
         """A better picture from a picture: by the refiner alone."""
-        return await _answer(self._refine(image, RefineRequest(**fields)))
+        return await _answer(self.pictures.refine(image, RefineRequest(**fields)))
 
     @bentoml.on_shutdown
     async def close(self) -> None:
         """Closes the connections to the runners."""
         await FLEET.close()
-
-    async def _generate(self, request: GenerationRequest) -> PictureFile:
-        request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
-        payload = request.model_dump_json().encode()
-        result = await watch.stage("base", FLEET.base.call("run", payload, limits, is_patient=False))
-        if result.meta.get("handoff"):
-            result = await watch.stage("refiner", FLEET.refiner.call("run", result.body, limits, is_patient=True))
-        return await picture_file(request, result, watch)
-
-    async def _refine(self, image: Path, request: RefineRequest) -> PictureFile:
-        request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
-        upload = await watch.in_thread("picture", lambda: picture_frame(image, request, SETTINGS))
-        call = FLEET.refiner.call("refine", upload.encode(), limits, is_patient=False)
-        result = await watch.stage("refiner", call)
-        return await picture_file(request, result, watch)
 
 
 async def _answer(work: Coroutine[Any, Any, PictureFile]) -> Any:
@@ -129,12 +121,6 @@ async def _answer(work: Coroutine[Any, Any, PictureFile]) -> Any:
         return (await work).as_response()
     except RelayError as error:
         return error_response(error)
-
-
-def _with_seed(request: Request) -> Request:
-    if request.seed is not None:
-        return request
-    return request.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
 
 
 add_gate(SDXLRelay, SETTINGS, FLEET, DRAIN)

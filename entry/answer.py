@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 
@@ -54,6 +55,16 @@ class PictureFile:
     seed: int | None
     warnings: dict[str, str]
     spent_ms: dict[str, float]  # for each of PHASES
+
+    def as_json(self) -> dict[str, Any]:
+        """The file in base64, with the rest; as an item of /generate_batch and the result of a stream have it."""
+        return {
+            "picture": base64.b64encode(self.data).decode("ascii"),
+            "media_type": self.media_type,
+            "seed": self.seed,
+            "warnings": self.warnings,
+            "timings": self.spent_ms,
+        }
 
     def as_response(self) -> Response:
         """The file, with the rest in headers."""

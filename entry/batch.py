@@ -14,7 +14,6 @@ leaves, and what goes wrong with it is its result.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -176,13 +175,9 @@ async def results_of(works: Sequence[Work]) -> list[BatchResult]:
 
 
 def _made(picture: PictureFile, waited_ms: float) -> BatchResult:
-    return BatchResult(
-        picture=base64.b64encode(picture.data).decode("ascii"),
-        media_type=picture.media_type,
-        seed=picture.seed,
-        warnings=picture.warnings,
-        timings={**picture.spent_ms, "queue": picture.spent_ms["queue"] + waited_ms},
-    )
+    result = BatchResult.model_validate(picture.as_json())
+    result.timings["queue"] += waited_ms
+    return result
 
 
 def _failed(error: RelayError) -> BatchResult:

@@ -29,7 +29,7 @@ from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.limits import LIMITS, Limits
-from sdxl.request import MAX_REQUEST_BYTES, GenerationRequest, RefineRequest
+from sdxl.request import MAX_REQUEST_BYTES, GenerationRequest, RefineRequest, StreamRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
@@ -51,6 +51,7 @@ def routes(settings: Settings) -> Mapping[str, Route]:
     return {
         "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
+        "/generate_stream": Route(JSON, StreamRequest, MAX_REQUEST_BYTES),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
     }
 

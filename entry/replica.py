@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ from opentelemetry import propagate
 from pydantic import ValidationError
 
 from entry.addresses import Address
-from runners.frames import Frame, FrameError, Kind, read_frames
+from runners.frames import PREVIEWS, Frame, FrameError, Kind, read_frames
 from sdxl.config import Settings
 from sdxl.errors import RelayError
 from sdxl.identity import Identity
@@ -83,12 +83,23 @@ class Replica:
         """It is not ready, until it says that it is."""
         self.identity, self.fault = None, fault
 
-    async def call(self, endpoint: str, payload: bytes, limits: Limits) -> Frame:
-        """Sends a job and waits for its result. Leaving the call closes the socket, which cancels the job.
+    async def call(
+        self,
+        endpoint: str,
+        payload: bytes,
+        limits: Limits,
+        previews: int = 0,
+        hear: Callable[[Frame], object] = lambda _: None,
+    ) -> Frame:
+        """Sends a job and waits for its result; `hear` gets the frames before that, with so many `previews`.
+
+        Leaving the call closes the socket, which cancels the job.
 
         Raises Lost, or the runner's own RelayError.
         """
         headers = {"content-type": "application/octet-stream", **limits.as_headers(), **self._headers}
+        if previews:
+            headers[PREVIEWS] = str(previews)
         propagate.inject(headers)
         had_begun = False
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s)
@@ -107,6 +118,7 @@ class Replica:
                     async for frame in read_frames(response.content.iter_any()):
                         had_begun = True
                         self._hear(job, frame)
+                        hear(frame)
                         if frame.kind is Kind.RESULT:
                             return frame
                         if frame.kind is Kind.ERROR:

@@ -13,6 +13,7 @@ import aiohttp
 
 from entry.addresses import UNIX, Address, kept_socket, resolve_all
 from entry.metrics import CallMetrics
+from entry.progress import Follower
 from entry.replica import Lost, Replica
 from runners.frames import Frame
 from sdxl.config import Settings
@@ -83,7 +84,9 @@ class StageClient:
         """What keeps replicas from being ready, and how many each."""
         return Counter(replica.fault for replica in self._replicas.values() if replica.fault)
 
-    async def call(self, endpoint: str, payload: bytes, limits: Limits, *, is_patient: bool) -> Frame:
+    async def call(
+        self, endpoint: str, payload: bytes, limits: Limits, follower: Follower, *, is_patient: bool
+    ) -> Frame:
         """Sends a job and waits for its result, by whichever replica, for as long as its limits allow.
 
         `is_patient`: a job that has cost work already waits when all replicas are full, others get the 429.
@@ -103,7 +106,7 @@ class StageClient:
                 tried.clear()
                 continue
             try:
-                return await self._call(replica, endpoint, payload, limits)
+                return await self._call(replica, endpoint, payload, limits, follower)
             except Lost as error:
                 lost = tried[replica] = error
                 losses += error.had_begun
@@ -112,9 +115,11 @@ class StageClient:
         what = self._why_not() if lost is None else str(lost)
         raise RelayError(503, "runner_unavailable", f"the {self.name} runner {what}", retry_after_s=RETRY_AFTER_S)
 
-    async def _call(self, replica: Replica, endpoint: str, payload: bytes, limits: Limits) -> Frame:
+    async def _call(self, replica: Replica, endpoint: str, payload: bytes, limits: Limits, follower: Follower) -> Frame:
         try:
-            return await replica.call(endpoint, payload, limits)
+            return await replica.call(
+                endpoint, payload, limits, follower.previews, lambda frame: follower.hear(self.name, frame)
+            )
         except Lost as lost:
             self._metrics.retried(self.name, lost.reason)
             if lost.reason != "busy":

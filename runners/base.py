@@ -11,7 +11,7 @@ import torch
 
 from runners.door import Door, guard
 from runners.frames import Frame, Kind
-from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, denoising, limits_of
+from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob, denoising
 from runners.stream import Octets, stream_job
 from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint
@@ -21,7 +21,7 @@ from sdxl.handoff_fields import HandOffFields
 from sdxl.limits import Limits
 from sdxl.prompt import base_conditioning, check_clip_skip, rows, truncated
 from sdxl.request import MAX_REQUEST_BYTES, Generation, GenerationRequest
-from stepbatch.job import Conditioning, Denoising, Job
+from stepbatch.job import Conditioning, Denoising
 
 # Fields of a request that the refiner needs just as they are.
 AS_REQUESTED = {
@@ -48,7 +48,7 @@ class BaseRunner:
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a `GenerationRequest` with its seed, as JSON; streams frames (runners/frames.py)."""
-        async for frame in stream_job(self.stage, lambda: self.job(payload, limits_of(ctx)), ctx.response):
+        async for frame in stream_job(self.stage, self.job, payload, ctx):
             yield frame
 
     @bentoml.on_shutdown
@@ -56,16 +56,13 @@ class BaseRunner:
         """Lets no future wait for ever."""
         self.stage.engine.stop()
 
-    def job(self, payload: bytes, limits: Limits) -> Job[Frame]:
+    def job(self, payload: bytes, limits: Limits) -> StageJob:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
         wanted = GenerationRequest.model_validate_json(payload).with_defaults(self.checkpoint.defaults)
         self._check_pixels(wanted)
         check_clip_skip(self.checkpoint, wanted.clip_skip)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        if wanted.refine == "sdedit":  # what the refiner would refuse is refused before the base has worked for it
-            refiner_sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
-            samplers.img2img_steps(refiner_sampler, wanted.num_inference_steps, wanted.strength, self.checkpoint.device)
         timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff, self.checkpoint.device)
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
 
@@ -112,7 +109,18 @@ class BaseRunner:
             timesteps=timesteps,
             decodes=wanted.refine == "none",
             limits=limits,
+            steps_after=self._refiner_steps(wanted, cutoff),
         )
+
+    def _refiner_steps(self, wanted: Generation, cutoff: int | None) -> int:
+        """How many are left to the refiner. What it would refuse is refused before the base has worked for it."""
+        if wanted.refine == "none":
+            return 0
+        sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
+        steps, device = wanted.num_inference_steps, self.checkpoint.device
+        if cutoff is None:
+            return len(samplers.img2img_steps(sampler, steps, wanted.strength, device))
+        return len(samplers.refiner_steps(sampler, steps, cutoff, device))
 
     def _check_pixels(self, wanted: Generation) -> None:
         limit = SETTINGS.max_pixels

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEARTBEAT_S = 1.0
+PREVIEWS = "x-previews"  # the header by which the entry asks for them, and says how many
 _HEADER = struct.Struct(">BII")
 
 
@@ -90,15 +91,17 @@ def _take(buffer: bytearray) -> Frame | None:
     return frame
 
 
-async def next_frame(frames: asyncio.Queue[Frame], is_stuck: Callable[[], bool], otherwise: Frame) -> Frame:
-    """The next frame, or after a second the one before once more; not if the engine hangs."""
+async def next_frame(
+    frames: asyncio.Queue[Frame], is_stuck: Callable[[], bool], heartbeat: Callable[[], Frame]
+) -> Frame:
+    """The next frame, or after a second what `heartbeat` gives; not if the engine hangs."""
     while True:
         try:
             async with asyncio.timeout(HEARTBEAT_S):
                 return await frames.get()
         except TimeoutError:
             if not is_stuck():
-                return otherwise
+                return heartbeat()
 
 
 def pixels_of(frame: Frame) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from runners.door import Door, guard
 from runners.frames import Frame, pixels_of
-from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, denoising, limits_of
+from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob, denoising
 from runners.stream import Octets, stream_job
 from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint
@@ -23,7 +23,7 @@ from sdxl.handoff_fields import HandOffError, HandOffFields
 from sdxl.limits import Limits
 from sdxl.prompt import check_clip_skip, refiner_conditioning, rows, truncated
 from sdxl.request import MAX_REQUEST_BYTES, Refinement, RefineRequest
-from stepbatch.job import Conditioning, Denoising, Job
+from stepbatch.job import Conditioning, Denoising
 
 MAX_HANDOFF_BYTES = max_bytes(SETTINGS.max_pixels)
 DOOR = Door(SETTINGS, {"/run": MAX_HANDOFF_BYTES, "/refine": MAX_REQUEST_BYTES + 3 * SETTINGS.max_pixels})
@@ -45,13 +45,13 @@ class RefinerRunner:
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a hand-off (docs/handoff.md); streams frames (runners/frames.py)."""
-        async for frame in stream_job(self.stage, lambda: self.job_from_handoff(payload, limits_of(ctx)), ctx.response):
+        async for frame in stream_job(self.stage, self.job_from_handoff, payload, ctx):
             yield frame
 
     @bentoml.api
     async def refine(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a picture with its `RefineRequest` (a picture frame); streams frames."""
-        async for frame in stream_job(self.stage, lambda: self.job_from_picture(payload, limits_of(ctx)), ctx.response):
+        async for frame in stream_job(self.stage, self.job_from_picture, payload, ctx):
             yield frame
 
     @bentoml.on_shutdown
@@ -59,7 +59,7 @@ class RefinerRunner:
         """Lets no future wait for ever."""
         self.stage.engine.stop()
 
-    def job_from_handoff(self, document: bytes, limits: Limits) -> Job[Frame]:
+    def job_from_handoff(self, document: bytes, limits: Limits) -> StageJob:
         """Goes on where the base stopped. Raises RelayError (400) for a hand-off that does not fit this refiner."""
         begun = time.perf_counter()
         handoff = self._read(document)
@@ -79,18 +79,27 @@ class RefinerRunner:
             timesteps = samplers.refiner_steps(
                 sampler, fields.num_inference_steps, fields.cutoff, self.checkpoint.device
             )
+            steps_before = int((sampler.timesteps >= fields.cutoff).sum())
         else:
             assert fields.strength is not None  # HandOffFields holds that one of the two is there
             timesteps = samplers.img2img_steps(
                 sampler, fields.num_inference_steps, fields.strength, self.checkpoint.device
             )
+            steps_before = len(sampler.timesteps)
         generator = torch.Generator("cpu")
         generator.set_state(handoff.generator_state)
         return self._job(
-            fields, handoff.latents, sampler, timesteps, generator, limits, adds_noise=fields.cutoff is None
+            fields,
+            handoff.latents,
+            sampler,
+            timesteps,
+            generator,
+            limits,
+            adds_noise=fields.cutoff is None,
+            steps_before=steps_before,
         )
 
-    def job_from_picture(self, payload: bytes, limits: Limits) -> Job[Frame]:
+    def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
         """The refiner model card's own use: improve a picture one has."""
         frame = Frame.decode(payload)
         wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
@@ -110,7 +119,8 @@ class RefinerRunner:
         limits: Limits,
         *,
         adds_noise: bool,
-    ) -> Job[Frame]:
+        steps_before: int = 0,
+    ) -> StageJob:
         """`image` is latents [1, 4, h, w] or a picture."""
         check_clip_skip(self.checkpoint, wanted.clip_skip)
         pipeline = self.checkpoint.with_sampler(sampler)
@@ -153,6 +163,7 @@ class RefinerRunner:
             timesteps=timesteps,
             decodes=True,
             limits=limits,
+            steps_before=steps_before,
         )
 
     def _sampler(self, wanted: HandOffFields | Refinement) -> Any:

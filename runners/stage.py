@@ -6,14 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import bentoml
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from runners.door import Door
-from runners.frames import Frame, Kind
+from runners.frames import PREVIEWS, Frame, Kind
 from runners.metrics import StageMetrics, forget_the_dead
 from runners.server import look_after_server
 from runners.speed import Speed, measure
@@ -25,6 +28,7 @@ from sdxl.config import Settings
 from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
+from sdxl.preview import LatentToRGB, running_latents
 from stepbatch.engine import Engine
 from stepbatch.job import Conditioning, Denoising, Job
 from stepbatch.padding import PaddedUNet
@@ -47,6 +51,14 @@ LOW_PRIORITY_S = 60.0
 SLACK = 10.0  # work may take so many times as long as it should on a machine that has other work
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class StageJob(Job[Frame]):
+    """A job that knows its share of its request."""
+
+    steps_before: int = 0  # of the request's steps, those that another stage has done, or will do
+    steps_after: int = 0
+
+
 class RunnerStage:
     """One stage: its checkpoint, its engine, and what is counted of both."""
 
@@ -65,6 +77,7 @@ class RunnerStage:
             ).result()
         forget_the_dead()
         self.metrics = StageMetrics(stage)
+        self._to_rgb = LatentToRGB.of(getattr(SETTINGS, stage), self.checkpoint.device)
         self.checkpoint.prompts.tell = self.metrics.encoded
         self.engine = Engine(
             unet,
@@ -102,10 +115,14 @@ class RunnerStage:
         timesteps: Tensor,
         decodes: bool,
         limits: Limits,
-    ) -> Job[Frame]:
+        steps_before: int = 0,
+        steps_after: int = 0,
+    ) -> StageJob:
         """A job of latents of `size` (height, width); `decodes` says whether its finish makes a picture."""
         height, width = size
-        return Job(
+        return StageJob(
+            steps_before=steps_before,
+            steps_after=steps_after,
             prepare=prepare,
             finish=finish,
             rows=rows,
@@ -115,6 +132,12 @@ class RunnerStage:
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
         )
+
+    def preview(self, denoising: Denoising) -> NDArray[np.uint8]:
+        """What its latents look like between two steps, uint8 [height/8, width/8, 3] (RGB)."""
+        next_step = min(denoising.next_step, denoising.steps - 1)
+        latents = running_latents(denoising.sampler, denoising.latents, denoising.timesteps[next_step])
+        return self._to_rgb.picture(latents)
 
     def picture(self, latents: Tensor, meta: dict[str, Any]) -> Frame:
         """Decodes latents [1, 4, h, w] to a result whose body is the picture's pixels."""
@@ -128,6 +151,12 @@ class RunnerStage:
 def limits_of(ctx: bentoml.Context) -> Limits:
     """What the entry, or whoever calls the runner, says in the request's headers."""
     return Limits.from_headers(ctx.request.headers, SETTINGS.timeout_s)
+
+
+def previews_of(ctx: bentoml.Context) -> int:
+    """How many previews the entry wants of the request's whole way. Anything but a small number is none."""
+    wanted = ctx.request.headers.get(PREVIEWS, "")
+    return int(wanted) if wanted.isdecimal() and len(wanted) < 4 else 0
 
 
 def denoising(

@@ -11,61 +11,84 @@ from dataclasses import asdict
 from math import ceil
 from typing import Annotated, Any
 
+import numpy as np
+from bentoml import Context
 from bentoml.validators import ContentType
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from runners.frames import Frame, FrameError, Kind, next_frame
-from runners.stage import RunnerStage
+from runners.stage import RunnerStage, StageJob, limits_of, previews_of
 from sdxl.errors import RelayError, invalid_request
+from sdxl.limits import Limits
 from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
 from stepbatch.job import Job
 
 # Raw bytes travel as they are on every transport, and are never pickled.
 Octets = Annotated[bytes, ContentType("application/octet-stream")]
-ResponseContext = Any  # bentoml's ServiceContext.ResponseContext, which it does not export
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 
 async def stream_job(
-    stage: RunnerStage, make_job: Callable[[], Job[Frame]], response: ResponseContext
+    stage: RunnerStage, make_job: Callable[[bytes, Limits], StageJob], payload: bytes, ctx: Context
 ) -> AsyncGenerator[bytes, None]:
     """Frames of one job. Leaving the generator early, as a lost client does, cancels the job.
 
-    A job that is refused has no frames: `response` gets the status, and the body is the error.
+    With them come previews, as many as the entry asks for, spread evenly over the request's steps in both stages.
+
+    A job that is refused has no frames: `ctx.response` gets the status, and the body is the error.
     """
     loop = asyncio.get_running_loop()
     frames: asyncio.Queue[Frame] = asyncio.Queue()
+    steps_done = 0
 
     def post(frame: Frame) -> None:  # from the engine's thread
         loop.call_soon_threadsafe(frames.put_nowait, frame)
 
-    def post_step(done: int, steps: int) -> None:
-        post(Frame(kind=Kind.PROGRESS, meta={"step": done, "steps": steps, "work": job.remaining_work}))
+    def state(kind: Kind, preview: NDArray[np.uint8] | None = None) -> Frame:
+        meta = {"work": job.remaining_work, "place": stage.engine.place(job), "step": steps_done, **span}
+        if preview is None:
+            return Frame(kind=kind, meta=meta)
+        height, width, _ = preview.shape
+        return Frame(kind=kind, meta={**meta, "height": height, "width": width}, body=preview.tobytes())
+
+    def post_step(done: int, _: int) -> None:
+        nonlocal steps_done
+        steps_done = done
+        is_due = job.steps_before + done in preview_steps
+        post(state(Kind.PROGRESS, stage.preview(job.denoising) if is_due else None))
 
     def post_end(future: Future[Frame]) -> None:
         post(_ending(job, future))
 
     try:
-        job = make_job()
+        job = make_job(payload, limits_of(ctx))
+        span = {"steps": job.steps, "before": job.steps_before, "after": job.steps_after}
+        preview_steps = steps_to_show(previews_of(ctx), job.steps_before + job.steps + job.steps_after)
         job.on_step = post_step
         stage.engine.submit(job)
     except Exception as error:
         stage.metrics.refused()
-        yield _refuse(_as_relay_error(error), response)
+        yield _refuse(_as_relay_error(error), ctx.response)
         return
     job.future.add_done_callback(post_end)
     try:
-        frame = Frame(kind=Kind.ACCEPTED, meta={"work": job.remaining_work})
+        frame = state(Kind.ACCEPTED)
         yield frame.encode()
         while frame.kind < Kind.RESULT:
-            frame = await next_frame(frames, stage.is_stuck, otherwise=frame)
+            frame = await next_frame(frames, stage.is_stuck, lambda: state(Kind.PROGRESS))
             yield frame.encode()
     finally:
         job.cancel()
 
 
-def _refuse(error: RelayError, response: ResponseContext) -> bytes:
+def steps_to_show(previews: int, steps: int) -> set[int]:
+    """After which of a request's steps a preview is due: never after the last, for then the picture is."""
+    return {round(steps * part / (previews + 1)) for part in range(1, previews + 1)} - {0, steps}
+
+
+def _refuse(error: RelayError, response: Any) -> bytes:
     """Before a stream's first bytes, BentoML still asks the context for its status and headers."""
     response.status_code = error.status
     response.headers.update({"content-type": "application/json", **error.headers})

@@ -74,6 +74,13 @@ def encode_picture(
     return EncodedPicture(data=buffer.getvalue(), media_type=MEDIA_TYPES[output_format], watermarked=marks)
 
 
+def encode_preview(pixels: NDArray[np.uint8], *, size_px: tuple[int, int], output_format: OutputFormat) -> bytes:
+    """A preview [height/8, width/8, 3], uint8, as a file of `size_px` (width, height): small rather than exact."""
+    buffer = BytesIO()
+    Image.fromarray(pixels).resize(size_px, Image.Resampling.BICUBIC).save(buffer, output_format)
+    return buffer.getvalue()
+
+
 def read_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> Image.Image:
     """Decode an upload to an RGB picture: upright, its first frame, transparency flattened onto white.
 

@@ -113,6 +113,17 @@ class GenerationRequest(_Request):
         return Generation.model_validate({**defaults.model_dump(exclude_none=True), **values})
 
 
+class StreamRequest(GenerationRequest):
+    """A picture from a prompt, with what is to be told meanwhile (`POST /generate_stream`)."""
+
+    previews: Annotated[Integer, Field(ge=0, le=20)] = 0
+
+    @property
+    def generation(self) -> GenerationRequest:
+        """The request itself."""
+        return GenerationRequest.model_validate(self.model_dump(exclude={"previews"}))
+
+
 class RefineRequest(_Request):
     """A better picture from a picture (`POST /refine`), whose file comes in a field of its own."""
 

@@ -123,6 +123,14 @@ class Engine:
         with self._changed:
             return self._clock() - self._worked_at if self._jobs else 0.0
 
+    def place(self, job: Job[Any]) -> int | None:
+        """How many jobs that came before this one are not prepared yet; None once it is itself."""
+        with self._changed:
+            if job not in self._jobs or job.phase is not Phase.PREPARE:
+                return None
+            before = self._jobs[: self._jobs.index(job)]
+            return sum(other.phase is Phase.PREPARE for other in before)
+
     def _waiting(self) -> int:
         return sum(job.phase is Phase.PREPARE for job in self._jobs)
 

@@ -14,6 +14,7 @@ import pytest
 
 from entry import stage as stages
 from entry.metrics import CallMetrics
+from entry.progress import Follower
 from entry.stage import MAX_LOSSES, StageClient
 from runners.frames import Frame
 from sdxl.config import Settings
@@ -44,7 +45,7 @@ async def client(urls: list[str]) -> AsyncIterator[StageClient]:
 
 def call(stage: StageClient, *, within_s: float = 20.0, is_patient: bool = False) -> Coroutine[Any, Any, Frame]:
     limits = Limits(deadline=time.monotonic() + within_s)
-    return stage.call("run", b"a job", limits, is_patient=is_patient)
+    return stage.call("run", b"a job", limits, Follower(), is_patient=is_patient)
 
 
 @pytest.mark.parametrize("fault", ["full", "stopping", "silent", "cut", "no end", "hangs before", "slow"])

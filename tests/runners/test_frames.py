@@ -74,11 +74,11 @@ def test_a_sign_of_life_unless_the_engine_hangs(monkeypatch: pytest.MonkeyPatch)
 
     async def main() -> None:
         queue: asyncio.Queue[Frame] = asyncio.Queue()
-        assert await next_frame(queue, lambda: False, otherwise=before) is before
+        assert await next_frame(queue, lambda: False, lambda: before) is before
         queue.put_nowait(coming)
-        assert await next_frame(queue, lambda: True, otherwise=before) is coming
+        assert await next_frame(queue, lambda: True, lambda: before) is coming
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
-                await next_frame(queue, lambda: True, otherwise=before)
+                await next_frame(queue, lambda: True, lambda: before)
 
     asyncio.run(main())

@@ -1,0 +1,71 @@
+"""How far a request has come, from what the runners say while they work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.frames import Frame, Kind, pixels_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a request is at present."""
+
+    stage: str  # base or refiner
+    place: int | None  # jobs of the stage that go first, 0 for the next one; None once the work has begun
+    step: int  # of the stage's
+    of: int  # steps of the stage
+    done: int  # steps of both stages
+    whole: int
+    eta_s: float | None  # at the pace so far; None before there is one
+    preview: NDArray[np.uint8] | None = None  # [height/8, width/8, 3], RGB
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.done / self.whole if self.whole else 0.0
+
+
+class Follower:
+    """Hears a request's frames of both stages, and tells its progress, each once."""
+
+    def __init__(self, tell: Callable[[Progress], object] = lambda _: None, previews: int = 0) -> None:
+        self.previews = previews  # that the runners are to send, spread evenly over all steps
+        self._tell = tell
+        self._last: Progress | None = None
+        self._first_step: tuple[float, int] | None = None  # when it was heard, and how many steps were done then
+
+    def hear(self, stage: str, frame: Frame) -> None:
+        """One frame. A heartbeat that says nothing new is not told, nor the end of the stream."""
+        if frame.kind not in (Kind.ACCEPTED, Kind.PROGRESS):
+            return
+        meta = frame.meta
+        place, step, of = meta["place"], meta["step"], meta["steps"]
+        done, whole = meta["before"] + step, meta["before"] + of + meta["after"]
+        preview = pixels_of(frame) if frame.body else None
+        last = self._last
+        if last is None or preview is not None or (stage, step, place) != (last.stage, last.step, last.place):
+            self._last = Progress(
+                stage=stage,
+                place=place,
+                step=step,
+                of=of,
+                done=done,
+                whole=whole,
+                eta_s=self._eta_s(done, whole) if step else None,
+                preview=preview,
+            )
+            self._tell(self._last)
+
+    def _eta_s(self, done: int, whole: int) -> float | None:
+        now = time.monotonic()
+        if self._first_step is None or done <= self._first_step[1]:  # a lost runner's work begins anew
+            self._first_step = now, done
+            return None
+        begun, first = self._first_step
+        return (now - begun) / (done - first) * (whole - done)
