@@ -12,6 +12,7 @@ from pydantic import Field, RootModel
 from starlette.responses import Response
 
 from entry.answer import PictureFile
+from entry.app import make_app
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
 from entry.events import events, stream
 from entry.fleet import Fleet
@@ -27,6 +28,7 @@ from sdxl.request import GenerationRequest, RefineRequest, StreamRequest
 SETTINGS = Settings.or_exit()
 FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
+PICTURES = Pictures(FLEET, SETTINGS)
 MAX_ITEMS = max_items(SETTINGS)
 Picture = Annotated[Path, ContentType("image/*")]
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
@@ -48,6 +50,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
         return Response(cls(await results_of(obj)).model_dump_json(), media_type="application/json")
 
 
+@bentoml.asgi_app(make_app(), path="/")
 @bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`), and better pictures from pictures (`refine`)."""
@@ -63,8 +66,7 @@ class SDXLRelay:
         refiner = bentoml.depends(RefinerRunner)
 
     def __init__(self) -> None:
-        self.pictures = Pictures(FLEET, SETTINGS)
-        self.batches = Batches(self.pictures.generate, SETTINGS)
+        self.batches = Batches(PICTURES.generate, SETTINGS)
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -80,13 +82,13 @@ class SDXLRelay:
     @bentoml.api(route="/generate", input_spec=GenerationRequest)
     async def generate(self, **fields: Any) -> Picture:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
-        return await _answer(self.pictures.generate(GenerationRequest(**fields)))
+        return await _answer(PICTURES.generate(GenerationRequest(**fields)))
 
     @bentoml.api(route="/generate_stream", input_spec=StreamRequest)
     async def generate_stream(self, ctx: bentoml.Context, **fields: Any) -> AsyncGenerator[str, None]:
         """As `generate`, with its progress: Server-Sent Events queued, progress, preview, result or error."""
         wanted = StreamRequest(**fields)
-        told = events(lambda follower: self.pictures.generate(wanted.generation, follower), wanted.previews)
+        told = events(lambda follower: PICTURES.generate(wanted.generation, follower), wanted.previews)
         async for part in stream(told, ctx.response):
             yield part
 
@@ -107,7 +109,7 @@ class SDXLRelay:
     @bentoml.api(route="/refine", input_spec=RefineUpload)
     async def refine(self, image: Path, **fields: Any) -> Picture:
         """A better picture from a picture: by the refiner alone."""
-        return await _answer(self.pictures.refine(image, RefineRequest(**fields)))
+        return await _answer(PICTURES.refine(image, RefineRequest(**fields)))
 
     @bentoml.on_shutdown
     async def close(self) -> None:
