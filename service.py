@@ -18,6 +18,7 @@ from entry.events import events, stream
 from entry.fleet import Fleet
 from entry.gate import add_gate
 from entry.pictures import Pictures
+from entry.tasks import TASK_ROUTE
 from runners.drain import Drain
 from runners.http import error_response
 from runners.server import look_after_server
@@ -79,7 +80,7 @@ class SDXLRelay:
         getattr(self, name)
         return (getattr(type(self), name).url,)
 
-    @bentoml.api(route="/generate", input_spec=GenerationRequest)
+    @bentoml.task(route=TASK_ROUTE, input_spec=GenerationRequest)
     async def generate(self, **fields: Any) -> Picture:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
         return await _answer(PICTURES.generate(GenerationRequest(**fields)))

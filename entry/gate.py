@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
 from entry.connected import while_connected
 from entry.fleet import Fleet
+from entry.tasks import CANCEL_ROUTE, RETRY_ROUTE, SUBMIT_ROUTE, Tasks
 from runners.drain import STOPPING, Drain
 from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
 from runners.metrics import forget_the_dead
@@ -39,11 +40,11 @@ FILE_FIELD = "image"
 
 @dataclass(frozen=True)
 class Route:
-    """What the gate checks of a request."""
+    """What the gate checks of a request. Without a model, there is no body."""
 
-    media_type: str
-    model: type[BaseModel]
-    max_bytes: int
+    media_type: str = JSON
+    model: type[BaseModel] | None = None
+    max_bytes: int = 0
 
 
 def routes(settings: Settings) -> Mapping[str, Route]:
@@ -51,6 +52,8 @@ def routes(settings: Settings) -> Mapping[str, Route]:
     return {
         "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
+        SUBMIT_ROUTE: Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
+        RETRY_ROUTE: Route(),
         "/generate_stream": Route(JSON, StreamRequest, MAX_REQUEST_BYTES),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
     }
@@ -73,6 +76,7 @@ class Gate:
         self.max_batched = settings.max_jobs  # requests for a batch, waiting or in it
         self.max_timeout_s = settings.timeout_s
         self.batched = 0
+        self.tasks = Tasks(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what is asked of the entry itself, and lets in what may be worked on."""
@@ -81,6 +85,8 @@ class Gate:
             forget_the_dead()
         if is_http and scope["path"] == "/readyz":
             await self._readiness()(scope, receive, send)
+        elif is_http and scope["method"] == "PUT" and scope["path"] == CANCEL_ROUTE:
+            await self.tasks.cancel(scope, receive, send)
         elif is_http and scope["method"] == "POST" and scope["path"] in self.routes:
             await self._admit(scope, receive, send)
         else:
@@ -129,6 +135,8 @@ class Gate:
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if scope["path"] == BATCH_ROUTE:
             await self._in_batch(scope, body, receive, send)
+        elif scope["path"] in (SUBMIT_ROUTE, RETRY_ROUTE):
+            await while_connected(self.tasks.submit, scope, body, receive, send, self.drain, leave=lambda: None)
         else:
             await while_connected(self.app, scope, body, receive, send, self.drain)
 
@@ -165,6 +173,8 @@ def _check_media_type(headers: Headers, allowed: str) -> None:
 
 async def _check_fields(scope: Scope, body: bytes, route: Route) -> None:
     try:
+        if route.model is None:
+            return
         if route.media_type == JSON:
             route.model.model_validate_json(body)
         else:
