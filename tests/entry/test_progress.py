@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from entry import progress
 from entry.progress import Follower, Progress
 from runners.frames import Frame, Kind
 
@@ -56,7 +55,7 @@ def test_a_preview_is_told_even_after_a_heartbeat_of_the_same_step() -> None:
 
 def test_the_time_left_goes_by_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr("entry.progress.time.monotonic", lambda: now)
     heard: list[Progress] = []
     follower = Follower(heard.append)
     for stage, meta, step in (*(("base", BASE, step) for step in range(1, 9)), ("refiner", REFINER, 1)):
