@@ -20,7 +20,7 @@ async def main() -> None:
             shutil.copy(path, f"{colour}.png")
 
         task = await client.generate.submit(prompt="a yellow cylinder, gray background", seed=1)
-        while (status := await task.get_status()).value == "in_progress":
+        while (status := await task.get_status()).value == "in_progress":  # noqa: ASYNC110 (there is no event)
             await asyncio.sleep(0.2)
         if status.value == "completed":
             shutil.copy(await task.get(), "yellow.png")

@@ -14,7 +14,7 @@ answer = client.images.generate(
     prompt="a red cube on top of a blue sphere, yellow background",
     extra_body={"seed": 1, "refiner": {"high_noise_frac": 0.8}},  # what OpenAI's own API does not have
 )
-Path("cube.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
+Path("cube.png").write_bytes(base64.b64decode((answer.data or [])[0].b64_json or ""))
 
 for event in client.images.generate(prompt="a purple cone, white background", stream=True, partial_images=3):
     if event.type == "image_generation.partial_image":

@@ -37,7 +37,8 @@ def test_an_example(server: Server, tmp_path: Path, example: str) -> None:
     pictures = list(tmp_path.glob("*.png"))
     assert pictures
     for path in pictures:
-        assert Image.open(path).size == (128, 128)
+        with Image.open(path) as picture:
+            assert picture.size == (128, 128)
     if example == "curl.sh":
         assert done.stdout.rstrip().endswith('"status":"canceled"}')
     else:
@@ -49,7 +50,6 @@ def test_the_command_line_client(server: Server, tmp_path: Path) -> None:
     done = run_example(server, tmp_path, *client, "a red cube", "--seed", "3", "--output", "cube.webp")
     assert done.returncode == 0, done.stderr
     assert "cube.webp, seed 3" in done.stdout
-    assert Image.open(tmp_path / "cube.webp").format == "WEBP"
     assert (tmp_path / "cube.webp").read_bytes() == server.post(
         "/generate", json={"prompt": "a red cube", "seed": 3, "output_format": "webp"}
     ).content
