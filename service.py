@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import bentoml
+from _bentoml_impl.tasks import Sqlite3Store
 from bentoml.validators import ContentType
 from pydantic import Field, RootModel
 from starlette.responses import Response
@@ -31,6 +32,8 @@ FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
 PICTURES = Pictures(FLEET, SETTINGS)
 MAX_ITEMS = max_items(SETTINGS)
+# Tasks lie on disk, requests and pictures; BentoML deletes none under a day old, which is gigabytes.
+Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end
 Picture = Annotated[Path, ContentType("image/*")]
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
 IMAGE = bentoml.images.Image().build_include("standins")
