@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
 from entry.connected import while_connected
+from entry.document import document
 from entry.fleet import Fleet
 from entry.tasks import CANCEL_ROUTE, RETRY_ROUTE, SUBMIT_ROUTE, Tasks
 from runners.drain import STOPPING, Drain
@@ -61,14 +63,18 @@ def routes(settings: Settings) -> Mapping[str, Route]:
 
 def add_gate(service: Any, settings: Settings, fleet: Fleet, drain: Drain) -> None:
     """Puts the gate before a BentoML service."""
-    service.add_asgi_middleware(Gate, settings=settings, fleet=fleet, drain=drain)
+    docs = cache(lambda: document(service.openapi_spec.asdict()))
+    service.add_asgi_middleware(Gate, settings=settings, fleet=fleet, drain=drain, docs=docs)
 
 
 class Gate:
     """The middleware. It passes on what is not one of `routes`."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, fleet: Fleet, drain: Drain) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, fleet: Fleet, drain: Drain, docs: Callable[[], dict[str, Any]]
+    ) -> None:
         self.app = app
+        self.docs = docs
         self.routes = routes(settings)
         self.fleet = fleet
         self.drain = drain
@@ -85,6 +91,8 @@ class Gate:
             forget_the_dead()
         if is_http and scope["path"] == "/readyz":
             await self._readiness()(scope, receive, send)
+        elif is_http and scope["path"] == "/docs.json":
+            await JSONResponse(self.docs())(scope, receive, send)
         elif is_http and scope["method"] == "PUT" and scope["path"] == CANCEL_ROUTE:
             await self.tasks.cancel(scope, receive, send)
         elif is_http and scope["method"] == "POST" and scope["path"] in self.routes:
