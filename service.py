@@ -16,14 +16,14 @@ from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
 from entry.fleet import Fleet
 from entry.gate import add_gate
-from entry.upload import picture_frame
+from entry.upload import read_original
 from runners.drain import Drain
 from runners.http import error_response
 from runners.server import look_after_server
 from sdxl.config import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.limits import LIMITS
-from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
+from sdxl.request import MAX_SEED, EditRequest, GenerationRequest, RefineRequest
 
 SETTINGS = Settings.or_exit()
 FLEET = Fleet(SETTINGS)
@@ -32,13 +32,20 @@ MAX_ITEMS = max_items(SETTINGS)
 Picture = Annotated[Path, ContentType("image/*")]
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
 IMAGE = bentoml.images.Image().build_include("standins")
-Request = TypeVar("Request", GenerationRequest, RefineRequest)
+Request = TypeVar("Request", GenerationRequest, RefineRequest, EditRequest)
 
 
 class RefineUpload(RefineRequest):
     """A `RefineRequest` with its picture: PNG, JPEG or WebP."""
 
     image: Picture
+
+
+class EditUpload(EditRequest):
+    """An `EditRequest` with its picture, and a mask of the same size or none: PNG, JPEG or WebP."""
+
+    image: Picture
+    mask: Picture | None = None
 
 
 class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
@@ -52,7 +59,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
 
 @bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
-    """Makes pictures from prompts (`generate`, `generate_batch`), and better pictures from pictures (`refine`)."""
+    """Makes pictures from prompts (`generate`, `generate_batch`), and other pictures from pictures (`refine`, `edit`)."""
 
     # A stage without a URL is started on this host; only for that are the runners, and torch, imported.
     if not SETTINGS.base_url:
@@ -102,6 +109,11 @@ class SDXLRelay:
         """A better picture from a picture: by the refiner alone."""
         return await _answer(self._refine(image, RefineRequest(**fields)))
 
+    @bentoml.api(route="/edit", input_spec=EditUpload)
+    async def edit(self, image: Path, mask: Path | None = None, **fields: Any) -> Picture:
+        """A picture changed by a prompt, where the mask is white or everywhere: by the base, then the refiner."""
+        return await _answer(self._edit(image, mask, EditRequest(**fields)))
+
     @bentoml.on_shutdown
     async def close(self) -> None:
         """Closes the connections to the runners."""
@@ -117,9 +129,20 @@ class SDXLRelay:
 
     async def _refine(self, image: Path, request: RefineRequest) -> PictureFile:
         request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
-        upload = await watch.in_thread("picture", lambda: picture_frame(image, request, SETTINGS))
-        call = FLEET.refiner.call("refine", upload.encode(), limits, is_patient=False)
+        upload = await watch.in_thread("picture", lambda: read_original(image, SETTINGS).frame(request).encode())
+        call = FLEET.refiner.call("refine", upload, limits, is_patient=False)
         result = await watch.stage("refiner", call)
+        return await picture_file(request, result, watch)
+
+    async def _edit(self, image: Path, mask: Path | None, request: EditRequest) -> PictureFile:
+        request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
+        original = await watch.in_thread("picture", lambda: read_original(image, SETTINGS, mask))
+        payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
+        result = await watch.stage("base", FLEET.base.call("edit", payload, limits, is_patient=False))
+        if result.meta.get("handoff"):
+            result = await watch.stage("refiner", FLEET.refiner.call("run", result.body, limits, is_patient=True))
+        if request.paste_original:
+            result = await watch.in_thread("picture", lambda: original.pasted_over(result))
         return await picture_file(request, result, watch)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -29,12 +29,11 @@ from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.limits import LIMITS, Limits
-from sdxl.request import MAX_REQUEST_BYTES, GenerationRequest, RefineRequest
+from sdxl.request import MAX_REQUEST_BYTES, EditRequest, GenerationRequest, RefineRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 JSON, FORM = "application/json", "multipart/form-data"
-FILE_FIELD = "image"
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,17 @@ class Route:
     media_type: str
     model: type[BaseModel]
     max_bytes: int
+    files: Mapping[str, bool] = field(default_factory=dict)
+    """The file fields of a form, and whether each is required."""
 
 
 def routes(settings: Settings) -> Mapping[str, Route]:
     """The checked routes, each by its path."""
+    max_upload = settings.max_upload_mb * 1_000_000
     return {
         "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
-        "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
+        "/refine": Route(FORM, RefineRequest, max_upload, {"image": True}),
+        "/edit": Route(FORM, EditRequest, max_upload, {"image": True, "mask": False}),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
     }
 
@@ -167,17 +170,17 @@ async def _check_fields(scope: Scope, body: bytes, route: Route) -> None:
         if route.media_type == JSON:
             route.model.model_validate_json(body)
         else:
-            form = await _parse_form(scope, body)
-            route.model.model_validate(_fields(form))
+            form = await _parse_form(scope, body, len(route.files))
+            route.model.model_validate(_fields(form, route.files))
             await form.close()
     except ValidationError as error:
         raise invalid_request(error) from None
 
 
-async def _parse_form(scope: Scope, body: bytes) -> FormData:
+async def _parse_form(scope: Scope, body: bytes, max_files: int) -> FormData:
     try:
         return await Request(scope, replay(body, then=_nothing_more)).form(
-            max_files=1, max_fields=50, max_part_size=MAX_REQUEST_BYTES
+            max_files=max_files, max_fields=50, max_part_size=MAX_REQUEST_BYTES
         )
     except HTTPException as error:
         raise RelayError(400, "invalid_form", f"the body is not a valid form: {error.detail}") from None
@@ -187,16 +190,19 @@ async def _nothing_more() -> Message:
     return {"type": "http.disconnect"}
 
 
-def _fields(form: FormData) -> dict[str, Any]:
+def _fields(form: FormData, files: Mapping[str, bool]) -> dict[str, Any]:
     """A form's text fields, read as BentoML reads them: as JSON where they are JSON."""
-    if not isinstance(form.get(FILE_FIELD), UploadFile):
-        raise invalid_field(FILE_FIELD, form.get(FILE_FIELD), "a picture as a file: PNG, JPEG or WebP")
+    for name, is_required in files.items():
+        parts = form.getlist(name)  # all are looked at, for BentoML would download each that is a link
+        if len(parts) != 1 and (parts or is_required) or not all(isinstance(part, UploadFile) for part in parts):
+            got = [part.filename if isinstance(part, UploadFile) else part for part in parts]
+            raise invalid_field(name, got[0] if len(got) == 1 else got, "one picture as a file: PNG, JPEG or WebP")
     fields: dict[str, Any] = {}
     for name, value in form.items():
-        if name == FILE_FIELD:
+        if name in files:
             continue
         if isinstance(value, UploadFile):
-            raise invalid_field(name, value.filename, "text; the one file is the field image")
+            raise invalid_field(name, value.filename, f"text; a file may only be the field {' or '.join(files)}")
         try:
             fields[name] = json.loads(value)
         except ValueError:

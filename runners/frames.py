@@ -101,9 +101,18 @@ async def next_frame(frames: asyncio.Queue[Frame], is_stuck: Callable[[], bool],
                 return otherwise
 
 
+def mask_of(frame: Frame) -> NDArray[np.uint8] | None:
+    """The mask that a frame's body holds after its picture, uint8 [height, width]; None if there is none."""
+    if not frame.meta.get("has_mask"):
+        return None
+    height, width = frame.meta.get("height", 0), frame.meta.get("width", 0)
+    return np.frombuffer(frame.body, np.uint8, offset=height * width * 3).reshape(height, width)
+
+
 def pixels_of(frame: Frame) -> NDArray[np.uint8]:
     """The picture that a frame's body holds, uint8 [height, width, 3] (RGB). Raises FrameError if it does not."""
     height, width = frame.meta.get("height", 0), frame.meta.get("width", 0)
-    if len(frame.body) != height * width * 3 or not frame.body:
+    mask_bytes = height * width if frame.meta.get("has_mask") else 0
+    if len(frame.body) != height * width * 3 + mask_bytes or not frame.body:
         raise FrameError(f"{len(frame.body)} bytes are not a picture of {width} x {height}")
-    return np.frombuffer(frame.body, np.uint8).reshape(height, width, 3)
+    return np.frombuffer(frame.body, np.uint8, count=height * width * 3).reshape(height, width, 3)

@@ -20,11 +20,15 @@ from runners.speed import Speed, measure
 from sdxl import checkpoint as checkpoints
 from sdxl import handoff
 from sdxl import sampler as samplers
-from sdxl.checkpoint import Checkpoint
+from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.config import Settings
+from sdxl.handoff_fields import HandOffFields
 from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
+from sdxl.prompt import check_clip_skip, img2img_conditioning, rows
+from sdxl.request import Edit, Refinement
+from sdxl.start import Start
 from stepbatch.engine import Engine
 from stepbatch.job import Conditioning, Denoising, Job
 from stepbatch.padding import PaddedUNet
@@ -114,6 +118,46 @@ class RunnerStage:
             finish_work=self.speed.decode_work_per_pixel * height * width if decodes else 0.0,
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
+        )
+
+    def img2img_job(
+        self,
+        wanted: HandOffFields | Refinement | Edit,
+        start: Start,
+        finish: Callable[[Tensor], Frame],
+        *,
+        decodes: bool,
+        limits: Limits,
+    ) -> Job[Frame]:
+        """A job that begins with a picture, or with latents from another stage."""
+        check_clip_skip(self.checkpoint, wanted.clip_skip)
+        height, width = start.size
+
+        def prepare() -> Denoising:
+            pipeline = with_sampler(self.checkpoint.img2img, start.sampler)
+            latents, sampler = start.begin(pipeline)
+            size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
+            conditioning = img2img_conditioning(self.checkpoint, wanted, size_px, wanted.guidance_scale)
+            state = denoising(
+                pipeline,
+                latents,
+                start.timesteps,
+                conditioning,
+                start.generator,
+                wanted.guidance_scale,
+                wanted.guidance_rescale,
+            )
+            state.sampler = sampler
+            return state
+
+        return self.job(
+            prepare,
+            finish,
+            rows=rows(wanted.guidance_scale),
+            size=start.size,
+            timesteps=start.timesteps,
+            decodes=decodes,
+            limits=limits,
         )
 
     def picture(self, latents: Tensor, meta: dict[str, Any]) -> Frame:
