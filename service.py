@@ -45,7 +45,7 @@ class EditUpload(EditRequest):
     """An `EditRequest` with its picture, and a mask of the same size or none: PNG, JPEG or WebP."""
 
     image: Picture
-    mask: Picture | None = None
+    mask: Picture = None  # type: ignore[assignment]  # BentoML cannot take a `Picture | None`
 
 
 class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
@@ -59,7 +59,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
 
 @bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
-    """Makes pictures from prompts (`generate`, `generate_batch`), and other pictures from pictures (`refine`, `edit`)."""
+    """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""
 
     # A stage without a URL is started on this host; only for that are the runners, and torch, imported.
     if not SETTINGS.base_url:
@@ -111,7 +111,7 @@ class SDXLRelay:
 
     @bentoml.api(route="/edit", input_spec=EditUpload)
     async def edit(self, image: Path, mask: Path | None = None, **fields: Any) -> Picture:
-        """A picture changed by a prompt, where the mask is white or everywhere: by the base, then the refiner."""
+        """A picture changed by a prompt, everywhere or where the mask is white: by the base, then the refiner."""
         return await _answer(self._edit(image, mask, EditRequest(**fields)))
 
     @bentoml.on_shutdown

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,12 +191,9 @@ async def _nothing_more() -> Message:
 
 
 def _fields(form: FormData, files: Mapping[str, bool]) -> dict[str, Any]:
-    """A form's text fields, read as BentoML reads them: as JSON where they are JSON."""
+    """A form's text fields, read as BentoML reads them: as JSON where they are JSON. Its files are checked."""
     for name, is_required in files.items():
-        parts = form.getlist(name)  # all are looked at, for BentoML would download each that is a link
-        if len(parts) != 1 and (parts or is_required) or not all(isinstance(part, UploadFile) for part in parts):
-            got = [part.filename if isinstance(part, UploadFile) else part for part in parts]
-            raise invalid_field(name, got[0] if len(got) == 1 else got, "one picture as a file: PNG, JPEG or WebP")
+        _check_file(name, form.getlist(name), is_required)
     fields: dict[str, Any] = {}
     for name, value in form.items():
         if name in files:
@@ -208,3 +205,11 @@ def _fields(form: FormData, files: Mapping[str, bool]) -> dict[str, Any]:
         except ValueError:
             fields[name] = value
     return fields
+
+
+def _check_file(name: str, parts: Sequence[UploadFile | str], is_required: bool) -> None:
+    """Each part of that name is looked at, for BentoML would download all that are links."""
+    are_files = all(isinstance(part, UploadFile) for part in parts)
+    if not are_files or len(parts) > 1 or (is_required and not parts):
+        got = [part.filename if isinstance(part, UploadFile) else part for part in parts]
+        raise invalid_field(name, got[0] if len(got) == 1 else got, "one picture as a file: PNG, JPEG or WebP")

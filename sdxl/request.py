@@ -151,6 +151,7 @@ class EditRequest(_FormRequest):
         return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **_given_to_both(self)})
 
 
+PictureRequest = GenerationRequest | RefineRequest | EditRequest
 _PICTURE_FIELDS = {"output_format", "quality", "watermark", "paste_original"}  # for the entry service alone
 _OF_BOTH_STAGES = ("num_inference_steps", "guidance_scale", "refiner_guidance_scale", "scheduler", "high_noise_frac")
 
