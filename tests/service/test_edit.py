@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,29 @@ def test_pasting_is_diffusers_overlay(server: Server, editing: EditReference) ->
     unpasted = Image.fromarray(editing.edit(picture, mask, **SETTLED))
     expected = np.asarray(editing.refiner[1].image_processor.apply_overlay(mask, picture, unpasted))
     assert distance(edit(server, picture, mask, **SETTLED), expected) <= TOLERANCE
+
+
+def test_edits_share_ticks_with_other_jobs(server: Server) -> None:
+    """Company changes nothing: beside each other and beside /generate, the pictures are those made alone."""
+    samplers = ["euler", "heun", "euler_ancestral", "pndm", "dpmpp_2m_sde", "ddim"]
+    masks = [None, a_mask()]
+
+    def make(index: int) -> Pixels:
+        if index % 3 == 2:
+            return server.generate(prompt=PROMPT, seed=index, num_inference_steps=12, guidance_scale=3.0)
+        fields = {**SETTLED, "seed": index, "scheduler": samplers[index % 6], "num_inference_steps": 12 + index}
+        return edit(server, a_picture(), masks[index % 2], **fields)
+
+    alone = [make(index) for index in range(9)]
+    before = ticks_and_rows(server)
+    with ThreadPoolExecutor(9) as pool:
+        together = list(pool.map(make, range(9)))
+    ticks, rows = (after - earlier for after, earlier in zip(ticks_and_rows(server), before, strict=True))
+    assert [distance(one, other) <= TOLERANCE for one, other in zip(alone, together, strict=True)] == [True] * 9
+    assert rows / ticks > 3
+
+
+def ticks_and_rows(server: Server) -> tuple[float, float]:
+    """Of the base, since it was started."""
+    count, total = (server.metric(f"sdxl_relay_tick_rows_{kind}", stage="base") for kind in ("count", "sum"))
+    return count, total
