@@ -39,7 +39,7 @@ def encode(
 ) -> Tensor:
     """The latents [1, 4, height/8, width/8] that img2img begins with, by StableDiffusionXLImg2ImgPipeline.
 
-    A picture is cut to multiples of 8 pixels and drawn from what the VAE gives; latents stay as they are. The
+    A picture is scaled down to multiples of 8 pixels and drawn from what the VAE gives; latents stay as they are. The
     noise is that of the first timestep.
     """
     latents: Tensor = pipeline.prepare_latents(
