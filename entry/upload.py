@@ -16,6 +16,7 @@ from sdxl.image import (
     PictureError,
     PictureTooLargeError,
     UnsupportedPictureError,
+    paste_original,
     read_mask,
     read_picture,
 )
@@ -41,12 +42,11 @@ class Original:
         return Frame(kind=Kind.PICTURE, meta=meta, body=self.picture.tobytes() + mask)
 
     def pasted_over(self, result: Frame) -> Frame:
-        """The result of an edit with the original's own pixels where the mask keeps them; soft where it is soft."""
+        """The result of an edit with the original's own pixels where the mask keeps them."""
         if self.mask is None:
             return result
-        edited = Image.fromarray(pixels_of(result))
-        original, mask = (image.resize(edited.size, Image.Resampling.LANCZOS) for image in (self.picture, self.mask))
-        return replace(result, body=Image.composite(edited, original, mask).tobytes())
+        pasted = paste_original(Image.fromarray(pixels_of(result)), self.picture, self.mask)
+        return replace(result, body=pasted.tobytes())
 
 
 def read_original(

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from imwatermark import WatermarkEncoder
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -27,6 +27,9 @@ WATERMARK_MIN_WIDTH_PX = 256  # diffusers leaves narrower pictures as they are
 WATERMARK_MIN_PIXELS = 256 * 256  # invisible-watermark refuses smaller ones
 
 MaskConvention = Literal["white", "transparent"]
+
+# Latents are repainted in blocks of 8 x 8 pixels, so what is new goes on past the mask's edge by up to 7.
+FADE_PX = 8
 
 MAX_JPEG_SCANS = 100  # encoders write about ten; a scan of 16 bytes can cost a decoder milliseconds
 
@@ -136,6 +139,18 @@ def _check_pixels(picture: Image.Image, max_pixels: int) -> None:
     if (pixels := picture.width * picture.height) > max_pixels:
         size = f"{picture.width} x {picture.height} = {pixels} pixels"
         raise PictureTooLargeError(f"picture of {size}, allowed are {max_pixels}")
+
+
+def paste_original(edited: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
+    """Put the original's pixels over what `edited`, of the original's size or less, should have kept.
+
+    Where the mask (mode L) is 0, they fade in over some :data:`FADE_PX` pixels from its edge: cut off there, what
+    is new would show the edge. From mid-gray on, where latents are repainted, nothing of them is left.
+    """
+    original, mask = (image.resize(edited.size, Image.Resampling.LANCZOS) for image in (original, mask))
+    blurred = mask.filter(ImageFilter.GaussianBlur(FADE_PX / 2))  # half its white at the edge, none at FADE_PX
+    doubled = ImageChops.add(blurred, blurred)
+    return Image.composite(edited, original, ImageChops.lighter(mask, doubled))
 
 
 def _whiteness(mask: Image.Image) -> Image.Image:

@@ -74,19 +74,23 @@ def epsilon_editing(epsilon_checkpoints: Path) -> EditReference:
 
 MASKS = {"img2img": None, "inpainting": a_mask()}
 with_and_without_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-
-
-@with_and_without_mask
-@pytest.mark.parametrize("refine", ["ensemble", "none"])
-@pytest.mark.parametrize("scheduler", SAMPLERS)
-def test_every_sampler(
-    server: Server, editing: EditReference, scheduler: str, refine: str, mask: Image.Image | None
-) -> None:
-    assert_same(server, editing, a_picture(), mask, scheduler=scheduler, refine=refine)
+UNLIKE_SAMPLERS = ("euler", "heun", "euler_ancestral", "dpmpp_2m_sde", "pndm")
 
 
 @with_and_without_mask
 @pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_every_sampler(server: Server, editing: EditReference, scheduler: str, mask: Image.Image | None) -> None:
+    assert_same(server, editing, a_picture(), mask, scheduler=scheduler)
+
+
+@with_and_without_mask
+@pytest.mark.parametrize("scheduler", UNLIKE_SAMPLERS)
+def test_the_base_alone(server: Server, editing: EditReference, scheduler: str, mask: Image.Image | None) -> None:
+    assert_same(server, editing, a_picture(), mask, scheduler=scheduler, refine="none")
+
+
+@with_and_without_mask
+@pytest.mark.parametrize("scheduler", UNLIKE_SAMPLERS)
 def test_every_sampler_with_epsilon(
     epsilon_server: Server, epsilon_editing: EditReference, scheduler: str, mask: Image.Image | None
 ) -> None:
@@ -103,7 +107,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "guidance of the refiner": {"refiner_guidance_scale": 7.5},
     "guidance_rescale": {"guidance_rescale": 0.7, "guidance_scale": 7.0},
     "early cutoff": {"high_noise_frac": 0.4},
-    "early cutoff, of second order": {"high_noise_frac": 0.4, "scheduler": "heun", "num_inference_steps": 15},
+    "early cutoff, of second order": {"high_noise_frac": 0.4, "scheduler": "heun", "strength": 0.9},
     "late cutoff": {"high_noise_frac": 0.95, "num_inference_steps": 30},
     "clip_skip": {"clip_skip": 1},
     "prompt_2": {"prompt_2": "a green cone, white background"},
@@ -129,30 +133,24 @@ def test_every_size(server: Server, editing: EditReference, size: tuple[int, int
 
 
 @with_and_without_mask
-@pytest.mark.parametrize("scheduler", ["euler", "heun", "euler_ancestral", "pndm"])
+@pytest.mark.parametrize("scheduler", UNLIKE_SAMPLERS)
 def test_an_edit_under_the_cutoff_is_the_refiners_alone(
     server: Server, editing: EditReference, scheduler: str, mask: Image.Image | None
 ) -> None:
-    settled = {**SETTLED, "strength": 0.2, "scheduler": scheduler}
+    settled = {**SETTLED, "strength": 0.15, "num_inference_steps": 20, "scheduler": scheduler}
     expected = editing.by_refiner_alone(a_picture(), mask, **settled)
     assert distance(edit(server, a_picture(), mask, **settled, paste_original=False), expected) <= TOLERANCE
 
 
 def test_what_is_kept_is_the_originals_pixels(server: Server) -> None:
-    picture, mask = a_picture(), a_mask().filter(ImageFilter.GaussianBlur(3))
-    edited = edit(server, picture, mask, **SETTLED)
-    kept, repainted = np.asarray(mask) == 0, np.asarray(mask) == 255
-    assert np.array_equal(edited[kept], np.asarray(picture)[kept])
-    unpasted = edit(server, picture, mask, **SETTLED, paste_original=False)
-    assert np.array_equal(edited[repainted], unpasted[repainted])
-    assert distance(unpasted[kept][None], np.asarray(picture)[kept][None]) > 0  # by the VAE alone
-
-
-def test_pasting_is_diffusers_overlay(server: Server, editing: EditReference) -> None:
-    picture, mask = a_picture(), a_mask().filter(ImageFilter.GaussianBlur(3))
-    unpasted = Image.fromarray(editing.edit(picture, mask, **SETTLED))
-    expected = np.asarray(editing.refiner[1].image_processor.apply_overlay(mask, picture, unpasted))
-    assert distance(edit(server, picture, mask, **SETTLED), expected) <= TOLERANCE
+    picture, mask = a_picture(), a_mask()
+    pasted, unpasted = (edit(server, picture, mask, **SETTLED, paste_original=paste) for paste in (True, False))
+    kept = np.asarray(mask.filter(ImageFilter.MaxFilter(33))) == 0  # 16 pixels and more from the mask's edge
+    assert 2_000 < kept.sum() < 14_000
+    assert np.array_equal(pasted[kept], np.asarray(picture)[kept])
+    repainted = np.asarray(mask) == 255
+    assert np.array_equal(pasted[repainted], unpasted[repainted])
+    assert distance(unpasted[repainted][None], np.asarray(picture)[repainted][None]) > 50
 
 
 def test_edits_share_ticks_with_other_jobs(server: Server) -> None:
