@@ -20,7 +20,7 @@ from sdxl.image import (
     read_mask,
     read_picture,
 )
-from sdxl.request import MIN_SIDE_PX, EditRequest, RefineRequest
+from sdxl.request import MAX_SIDE_PX, MIN_SIDE_PX, EditRequest, RefineRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ def read_original(
     """The uploaded files. Raises RelayError (400, 413 or 415) that names the field, `image` or `mask`."""
     limits = {"max_bytes": settings.max_upload_mb * 1_000_000, "max_pixels": settings.max_pixels}
     picture = _read("image", lambda: read_picture(image, **limits))
-    if min(picture.size) < MIN_SIDE_PX:
-        raise invalid_field("image", f"{picture.width} x {picture.height}", f"at least {MIN_SIDE_PX} px a side")
+    if min(picture.size) < MIN_SIDE_PX or max(picture.size) > MAX_SIDE_PX:
+        raise invalid_field("image", f"{picture.width} x {picture.height}", f"{MIN_SIDE_PX} to {MAX_SIDE_PX} px a side")
     if mask is None:
         return Original(picture=picture)
     levels = _read("mask", lambda: read_mask(mask, repaint=repaint, **limits))

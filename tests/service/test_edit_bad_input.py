@@ -56,6 +56,10 @@ def test_a_mask_of_another_size(server: Server, size: tuple[int, int]) -> None:
     assert "128 x 128" in response.text
 
 
+def test_a_picture_of_too_long_a_side(server: Server) -> None:
+    assert_names(send(server, as_png(Image.new("RGB", (8_200, 64))), mask=None), "image")
+
+
 def test_a_mask_that_repaints_nothing(server: Server) -> None:
     assert_names(send(server, mask=as_png(Image.new("L", (128, 128)))), "mask")
 
