@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -32,12 +32,11 @@ from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.limits import LIMITS, Limits
-from sdxl.request import MAX_REQUEST_BYTES, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request import MAX_REQUEST_BYTES, EditRequest, GenerationRequest, RefineRequest, StreamRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 JSON, FORM = "application/json", "multipart/form-data"
-FILE_FIELD = "image"
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,20 @@ class Route:
     media_type: str = JSON
     model: type[BaseModel] | None = None
     max_bytes: int = 0
+    files: Mapping[str, bool] = field(default_factory=dict)
+    """The file fields of a form, and whether each is required."""
 
 
 def routes(settings: Settings) -> Mapping[str, Route]:
     """The checked routes, each by its path."""
+    max_upload = settings.max_upload_mb * 1_000_000
     return {
         "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
-        "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
+        "/refine": Route(FORM, RefineRequest, max_upload, {"image": True}),
         SUBMIT_ROUTE: Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         RETRY_ROUTE: Route(),
         "/generate_stream": Route(JSON, StreamRequest, MAX_REQUEST_BYTES),
+        "/edit": Route(FORM, EditRequest, max_upload, {"image": True, "mask": False}),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
     }
 
@@ -186,17 +189,17 @@ async def _check_fields(scope: Scope, body: bytes, route: Route) -> None:
         if route.media_type == JSON:
             route.model.model_validate_json(body)
         else:
-            form = await _parse_form(scope, body)
-            route.model.model_validate(_fields(form))
+            form = await _parse_form(scope, body, len(route.files))
+            route.model.model_validate(_fields(form, route.files))
             await form.close()
     except ValidationError as error:
         raise invalid_request(error) from None
 
 
-async def _parse_form(scope: Scope, body: bytes) -> FormData:
+async def _parse_form(scope: Scope, body: bytes, max_files: int) -> FormData:
     try:
         return await Request(scope, replay(body, then=_nothing_more)).form(
-            max_files=1, max_fields=50, max_part_size=MAX_REQUEST_BYTES
+            max_files=max_files, max_fields=50, max_part_size=MAX_REQUEST_BYTES
         )
     except HTTPException as error:
         raise RelayError(400, "invalid_form", f"the body is not a valid form: {error.detail}") from None
@@ -206,18 +209,26 @@ async def _nothing_more() -> Message:
     return {"type": "http.disconnect"}
 
 
-def _fields(form: FormData) -> dict[str, Any]:
-    """A form's text fields, read as BentoML reads them: as JSON where they are JSON."""
-    if not isinstance(form.get(FILE_FIELD), UploadFile):
-        raise invalid_field(FILE_FIELD, form.get(FILE_FIELD), "a picture as a file: PNG, JPEG or WebP")
+def _fields(form: FormData, files: Mapping[str, bool]) -> dict[str, Any]:
+    """A form's text fields, read as BentoML reads them: as JSON where they are JSON. Its files are checked."""
+    for name, is_required in files.items():
+        _check_file(name, form.getlist(name), is_required)
     fields: dict[str, Any] = {}
     for name, value in form.items():
-        if name == FILE_FIELD:
+        if name in files:
             continue
         if isinstance(value, UploadFile):
-            raise invalid_field(name, value.filename, "text; the one file is the field image")
+            raise invalid_field(name, value.filename, f"text; a file may only be the field {' or '.join(files)}")
         try:
             fields[name] = json.loads(value)
         except ValueError:
             fields[name] = value
     return fields
+
+
+def _check_file(name: str, parts: Sequence[UploadFile | str], is_required: bool) -> None:
+    """Each part of that name is looked at, for BentoML would download all that are links."""
+    are_files = all(isinstance(part, UploadFile) for part in parts)
+    if not are_files or len(parts) > 1 or (is_required and not parts):
+        got = [part.filename if isinstance(part, UploadFile) else part for part in parts]
+        raise invalid_field(name, got[0] if len(got) == 1 else got, "one picture as a file: PNG, JPEG or WebP")
