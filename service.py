@@ -16,16 +16,19 @@ from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
 from entry.fleet import Fleet
 from entry.gate import add_gate
+from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
 from entry.upload import picture_frame
 from runners.drain import Drain
 from runners.http import error_response
 from runners.server import look_after_server
 from sdxl.config import ENTRY_NAME, Settings
+from sdxl.credentials import Credentials
 from sdxl.errors import RelayError
 from sdxl.limits import LIMITS
 from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
 
 SETTINGS = Settings.or_exit()
+CREDENTIALS = Credentials.or_exit(SETTINGS)
 FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
 MAX_ITEMS = max_items(SETTINGS)
@@ -102,6 +105,11 @@ class SDXLRelay:
         """A better picture from a picture: by the refiner alone."""
         return await _answer(self._refine(image, RefineRequest(**fields)))
 
+    @bentoml.api(route=PROVENANCE_ROUTE)
+    async def provenance(self, image: Picture) -> Provenance:
+        """What a picture says of its making: metadata, watermark, content credentials."""
+        return await _answer(provenance_of(image, SETTINGS))
+
     @bentoml.on_shutdown
     async def close(self) -> None:
         """Closes the connections to the runners."""
@@ -110,20 +118,21 @@ class SDXLRelay:
     async def _generate(self, request: GenerationRequest) -> PictureFile:
         request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
         payload = request.model_dump_json().encode()
-        result = await watch.stage("base", FLEET.base.call("run", payload, limits, is_patient=False))
-        if result.meta.get("handoff"):
-            result = await watch.stage("refiner", FLEET.refiner.call("run", result.body, limits, is_patient=True))
-        return await picture_file(request, result, watch)
+        results = [await watch.stage("base", FLEET.base.call("run", payload, limits, is_patient=False))]
+        if results[0].meta.get("handoff"):
+            call = FLEET.refiner.call("run", results[0].body, limits, is_patient=True)
+            results.append(await watch.stage("refiner", call))
+        return await picture_file(request, results, watch, CREDENTIALS)
 
     async def _refine(self, image: Path, request: RefineRequest) -> PictureFile:
         request, limits, watch = _with_seed(request), LIMITS.get(), Stopwatch()
         upload = await watch.in_thread("picture", lambda: picture_frame(image, request, SETTINGS))
         call = FLEET.refiner.call("refine", upload.encode(), limits, is_patient=False)
         result = await watch.stage("refiner", call)
-        return await picture_file(request, result, watch)
+        return await picture_file(request, [result], watch, CREDENTIALS, upload=image)
 
 
-async def _answer(work: Coroutine[Any, Any, PictureFile]) -> Any:
+async def _answer(work: Coroutine[Any, Any, PictureFile | Provenance]) -> Any:
     """Gives every fault its status. BentoML passes a response through as it is."""
     try:
         return (await work).as_response()

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
 from entry.connected import while_connected
 from entry.fleet import Fleet
+from entry.provenance import PROVENANCE_ROUTE, NoFields
 from runners.drain import STOPPING, Drain
 from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
 from runners.metrics import forget_the_dead
@@ -51,6 +52,7 @@ def routes(settings: Settings) -> Mapping[str, Route]:
     return {
         "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
+        PROVENANCE_ROUTE: Route(FORM, NoFields, settings.max_upload_mb * 1_000_000),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
     }
 

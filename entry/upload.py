@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,20 @@ from sdxl.image import PictureError, PictureTooLargeError, UnsupportedPictureErr
 from sdxl.request import MIN_SIDE_PX, RefineRequest
 
 
+@contextmanager
+def faults_named() -> Iterator[None]:
+    """Gives what is wrong with an upload its status: a RelayError (400, 413 or 415) that names the field `image`."""
+    try:
+        yield
+    except PictureError as error:
+        raise RelayError(_status(error), "invalid_image", f"image: {error}", field="image") from error
+
+
 def picture_frame(image: Path, request: RefineRequest, settings: Settings) -> Frame:
     """The request with its picture's pixels. Raises RelayError (400, 413 or 415) that names the field `image`."""
     max_bytes = settings.max_upload_mb * 1_000_000
-    try:
+    with faults_named():
         picture = read_picture(image, max_bytes=max_bytes, max_pixels=settings.max_pixels)
-    except PictureError as error:
-        raise RelayError(_status(error), "invalid_image", f"image: {error}", field="image") from error
     if min(picture.size) < MIN_SIDE_PX:
         raise invalid_field("image", f"{picture.width} x {picture.height}", f"at least {MIN_SIDE_PX} px a side")
     meta = {"request": request.model_dump(), "width": picture.width, "height": picture.height}

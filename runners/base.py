@@ -92,9 +92,9 @@ class BaseRunner:
             )
 
         def finish(latents: torch.Tensor) -> Frame:
-            warnings = {"truncated": truncated(self.checkpoint, wanted)}
+            told = self.stage.told(truncated(self.checkpoint, wanted), wanted)
             if wanted.refine == "none":
-                return self.stage.picture(latents, warnings)
+                return self.stage.picture(latents, told)
             begun = time.perf_counter()
             document = HandOff(
                 fields=self._handoff_fields(wanted, sampler, cutoff),
@@ -102,7 +102,7 @@ class BaseRunner:
                 generator_state=generator.get_state(),
             ).encode()
             self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
-            return Frame(kind=Kind.RESULT, meta={"handoff": True, **warnings}, body=document)
+            return Frame(kind=Kind.RESULT, meta={"handoff": True, **told}, body=document)
 
         return self.stage.job(
             prepare,

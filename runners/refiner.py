@@ -143,7 +143,8 @@ class RefinerRunner:
             )
 
         def finish(latents: Tensor) -> Frame:
-            return self.stage.picture(latents, {"truncated": truncated(self.checkpoint, wanted)})
+            settled = wanted if isinstance(wanted, Refinement) else None
+            return self.stage.picture(latents, self.stage.told(truncated(self.checkpoint, wanted), settled))
 
         return self.stage.job(
             prepare,

@@ -25,6 +25,7 @@ from sdxl.config import Settings
 from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
+from sdxl.request import Generation, Refinement
 from stepbatch.engine import Engine
 from stepbatch.job import Conditioning, Denoising, Job
 from stepbatch.padding import PaddedUNet
@@ -57,6 +58,7 @@ class RunnerStage:
         this thread workers too, besides the engine's, there would be more of them than cores, and OpenMP would
         put each to sleep after every operation: on two cores, a tick then takes twice as long.
         """
+        self.name = stage
         with ThreadPoolExecutor(1) as pool:
             self.checkpoint = pool.submit(checkpoints.load, stage, SETTINGS).result()
             unet = _unet(self.checkpoint)
@@ -115,6 +117,11 @@ class RunnerStage:
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
         )
+
+    def told(self, truncated: list[str], settled: Generation | Refinement | None) -> dict[str, Any]:
+        """What a result's meta says beside its own: for the answer's headers, and for the picture's record."""
+        told = {"truncated": truncated, "checkpoints": {self.name: self.checkpoint.digest}}
+        return told if settled is None else {**told, "settled": settled.model_dump()}
 
     def picture(self, latents: Tensor, meta: dict[str, Any]) -> Frame:
         """Decodes latents [1, 4, h, w] to a result whose body is the picture's pixels."""

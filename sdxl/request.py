@@ -91,6 +91,7 @@ class _Request(_Model):
     output_format: OutputFormat = "png"
     quality: Annotated[Integer, Field(ge=1, le=100)] = 90
     watermark: Annotated[bool, Strict()] = True
+    metadata: Annotated[bool, Strict()] = True
 
 
 class GenerationRequest(_Request):
@@ -130,7 +131,7 @@ class RefineRequest(_Request):
         return Refinement.model_validate({**own, **guidance, **values})
 
 
-_PICTURE_FIELDS = {"output_format", "quality", "watermark"}  # for the entry service alone
+_PICTURE_FIELDS = {"output_format", "quality", "watermark", "metadata"}  # for the entry service alone
 
 
 class _Settled(_Model):
