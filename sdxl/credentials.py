@@ -6,13 +6,16 @@ Nothing here reaches for the network: no time stamps, no manifests elsewhere, no
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import c2pa
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -25,8 +28,11 @@ from PIL import Image
 from pydantic import BaseModel
 
 from sdxl.config import ConfigurationError, Settings
+from sdxl.errors import RelayError
 from sdxl.image import media_type_of
 from sdxl.version import PRODUCT, VERSION
+
+logger = logging.getLogger("bentoml.sdxl_relay")
 
 SDK_SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},
@@ -47,19 +53,18 @@ class Credentials:
     """Signs pictures. Each signature has the present time and new identifiers in it, so no two files are equal."""
 
     def __init__(self, certificate: bytes, key: bytes) -> None:
-        """Raises ValueError, which says what is wrong, unless a picture can be signed with these PEM texts."""
-        private = load_pem_private_key(key, password=None)
-        first = x509.load_pem_x509_certificates(certificate)[0]
+        """Takes PEM texts. Raises ConfigurationError with one line unless a picture can be signed with them."""
+        private, first = _private_key(key), _first_certificate(certificate)
         if _public(private.public_key()) != _public(first.public_key()):
-            raise ValueError("the key is not that of the first certificate")
+            raise ConfigurationError("SDXL_C2PA_KEY: is not the key of the first certificate in SDXL_C2PA_CERTIFICATE")
         pkcs8 = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # the one form c2pa takes
         info = c2pa.C2paSignerInfo(_algorithm(private), certificate, pkcs8, None)
         try:
             signer = c2pa.Signer.from_info(info)
             self._context = c2pa.Context(c2pa.Settings.from_dict(SDK_SETTINGS), signer)
-            self.signed(_sample(), "image/png")
+            self._signed(_sample(), "image/png")
         except c2pa.C2paError as error:
-            raise ValueError(f"{error!s:.300}") from None
+            raise ConfigurationError(f"SDXL_C2PA_CERTIFICATE: cannot be signed with; {error!s:.300}") from None
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
@@ -75,10 +80,7 @@ class Credentials:
                 texts.append(path.read_bytes())
             except OSError as error:
                 raise ConfigurationError(f"{name}={path}: {error.strerror}") from None
-        try:
-            return cls(*texts)
-        except (ValueError, TypeError) as error:  # TypeError: cryptography's for a key with a password
-            raise ConfigurationError(f"SDXL_C2PA_CERTIFICATE, SDXL_C2PA_KEY: {error}".replace("\n", " ")) from None
+        return cls(*texts)
 
     @classmethod
     def or_exit(cls, settings: Settings) -> Self | None:
@@ -89,7 +91,17 @@ class Credentials:
             sys.exit(f"sdxl-relay: {error}")
 
     def signed(self, data: bytes, media_type: str, upload: Path | None = None) -> bytes:
-        """The picture's file with a signed manifest: created by a trained model, or edited from `upload` by one."""
+        """The picture's file with a signed manifest: created by a trained model, or edited from `upload` by one.
+
+        Raises RelayError (500) if it cannot be signed, as when the certificate has expired since the start.
+        """
+        try:
+            return self._signed(data, media_type, upload)
+        except c2pa.C2paError as error:
+            logger.error("a picture could not be signed: %s", error)
+            raise RelayError(500, "not_signed", "the picture could not be signed; the server is at fault") from None
+
+    def _signed(self, data: bytes, media_type: str, upload: Path | None = None) -> bytes:
         builder = self._builder(_CREATED) if upload is None else self._edited_from(upload)
         signed = BytesIO()
         builder.sign(media_type, BytesIO(data), signed)
@@ -148,6 +160,24 @@ def _short(*texts: str | None) -> str:
     return " ".join(text for text in texts if text)[:MAX_CHARACTERS]
 
 
+def _private_key(pem: bytes) -> Any:
+    try:
+        return load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError for a key with a password
+        raise ConfigurationError("SDXL_C2PA_KEY: is not a private key in PEM form, without a password") from None
+
+
+def _first_certificate(pem: bytes) -> x509.Certificate:
+    try:
+        first = x509.load_pem_x509_certificates(pem)[0]
+    except ValueError:
+        raise ConfigurationError("SDXL_C2PA_CERTIFICATE: is not a certificate in PEM form") from None
+    begin, end = first.not_valid_before_utc, first.not_valid_after_utc
+    if not begin <= datetime.now(UTC) <= end:
+        raise ConfigurationError(f"SDXL_C2PA_CERTIFICATE: is valid from {begin} to {end} only")
+    return first
+
+
 def _algorithm(key: object) -> str:
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in CURVES:
         return CURVES[key.curve.name]
@@ -155,7 +185,7 @@ def _algorithm(key: object) -> str:
         return "ed25519"
     if isinstance(key, rsa.RSAPrivateKey):
         return "ps256"
-    raise ValueError("the key is of a kind that C2PA does not allow; allowed: P-256, P-384, P-521, Ed25519, RSA")
+    raise ConfigurationError("SDXL_C2PA_KEY: is of another kind than P-256, P-384, P-521, Ed25519 or RSA")
 
 
 def _public(key: Any) -> bytes:

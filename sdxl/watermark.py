@@ -162,7 +162,7 @@ def _by_means(means: Plane, similar: float = 3.0, reach: int = 20) -> Plane:
 def _compared(said: Plane, width: int, height: int) -> Reading:
     """What all blocks say together, beside the bits that are looked for."""
     bits = len(WATERMARK_BITS)
-    total = np.bincount(np.arange(said.size) % bits, said.ravel(), bits)
+    total = np.bincount(np.arange(said.size) % bits, said.ravel(), bits).astype(np.float64)
     total -= total.mean()
     spread = float(total.std())
     correlation = float(np.mean(total * (_SIGNS - _SIGNS.mean())) / (spread * _SIGNS.std())) if spread > 1e-9 else 0.0
