@@ -33,6 +33,7 @@ FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
 MAX_ITEMS = max_items(SETTINGS)
 Picture = Annotated[Path, ContentType("image/*")]
+Upload = Annotated[Path, ContentType("*/*")]  # its first bytes tell: curl, for one, does not know what .webp is
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
 IMAGE = bentoml.images.Image().build_include("standins")
 Request = TypeVar("Request", GenerationRequest, RefineRequest)
@@ -41,7 +42,7 @@ Request = TypeVar("Request", GenerationRequest, RefineRequest)
 class RefineUpload(RefineRequest):
     """A `RefineRequest` with its picture: PNG, JPEG or WebP."""
 
-    image: Picture
+    image: Upload
 
 
 class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
@@ -106,7 +107,7 @@ class SDXLRelay:
         return await _answer(self._refine(image, RefineRequest(**fields)))
 
     @bentoml.api(route=PROVENANCE_ROUTE)
-    async def provenance(self, image: Picture) -> Provenance:
+    async def provenance(self, image: Upload) -> Provenance:
         """What a picture says of its making: metadata, watermark, content credentials."""
         return await _answer(provenance_of(image, SETTINGS))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -22,7 +23,7 @@ class Pair:
     certificate: bytes
     key: bytes
 
-    def write(self, folder: Path) -> dict[str, str]:
+    def write(self, folder: Path) -> dict[str, Any]:
         """Writes both into files, and gives the settings that name them."""
         (folder / "chain.pem").write_bytes(self.certificate)
         (folder / "key.pem").write_bytes(self.key)

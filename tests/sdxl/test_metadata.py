@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import struct
 import zlib
 from contextlib import suppress
@@ -50,7 +49,7 @@ def read(data: bytes) -> Metadata:
 def read_by_automatic1111s_rules(text: str) -> dict[str, str]:
     """The last line's pairs; before it, lines of the prompt until one begins with "Negative prompt:"."""
     *lines, last = text.strip().split("\n")
-    found = dict(re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last))
+    found = dict(pair.split(": ", 1) for pair in last.split(", "))
     starts = [i for i, line in enumerate(lines) if line.startswith("Negative prompt:")]
     until = starts[0] if starts else len(lines)
     negative = "\n".join(lines[until:]).removeprefix("Negative prompt:").strip()
