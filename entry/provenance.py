@@ -53,21 +53,21 @@ class Watermark(BaseModel):
 
 
 class Provenance(BaseModel):
-    """All of it; null for what the picture does not have."""
+    """All of it; what the picture does not have is left out."""
 
     width: int
     height: int
-    parameters: str | None
+    parameters: str | None = None
     """The text in AUTOMATIC1111's form, whoever wrote it."""
-    sdxl_relay: Record | None
+    sdxl_relay: Record | None = None
     """What a picture of this server says of itself. It is not signed: anybody can write it."""
-    watermark: Watermark | None
-    """Null if the picture is too small for one."""
-    content_credentials: ContentCredentials | None
+    watermark: Watermark | None = None
+    """Left out if the picture is too small for one."""
+    content_credentials: ContentCredentials | None = None
 
     def as_response(self) -> Response:
         """The answer to a client."""
-        return Response(self.model_dump_json(), media_type="application/json")
+        return Response(self.model_dump_json(exclude_none=True), media_type="application/json")
 
 
 async def provenance_of(image: Path, settings: Settings) -> Provenance:

@@ -59,7 +59,7 @@ def test_what_a_picture_says_sent_again_gives_the_same_bytes(server: Server, fie
     record = provenance(server, picture)["sdxl_relay"]
     assert record["endpoint"] == "/generate"
     assert record["version"] == VERSION
-    assert record["checkpoints"] == {"base": BASE, "refiner": None if fields.get("refine") == "none" else REFINER}
+    assert record["checkpoints"] == {"base": BASE, **({} if fields.get("refine") == "none" else {"refiner": REFINER})}
     assert {name: record["request"][name] for name in fields} == fields
     again = server.post(record["endpoint"], json=record["request"])
     assert again.status_code == 200, again.text
@@ -73,7 +73,7 @@ def test_a_refined_picture_too(server: Server, output_format: str) -> None:
     picture = server.post("/refine", data=form, files=files).content
     record = provenance(server, picture)["sdxl_relay"]
     assert record["endpoint"] == "/refine"
-    assert record["checkpoints"] == {"base": None, "refiner": REFINER}
+    assert record["checkpoints"] == {"refiner": REFINER}
     again_form = {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in record["request"].items()
     }
@@ -96,7 +96,7 @@ def test_what_is_in_the_file(server: Server, output_format: str) -> None:
     assert f"Seed: 3, Size: 128x128, Model hash: {BASE[:10]}, Model: SDXL base, " in found["parameters"]
     assert (found["width"], found["height"]) == (128, 128)
     assert not found["watermark"]["present"]  # it is too small for one, though it might be a larger one's small copy
-    assert found["content_credentials"] is None
+    assert "content_credentials" not in found
     for secret in (b"127.0.0.1", str(Path.home()).encode(), b"checkpoints/", b"User"):
         assert secret not in picture
 
@@ -105,7 +105,7 @@ def test_without_metadata(server: Server) -> None:
     for output_format in FORMATS:
         picture = generated(server, output_format=output_format, seed=3, metadata=False)
         found = provenance(server, picture)
-        assert (found["parameters"], found["sdxl_relay"]) == (None, None)
+        assert not {"parameters", "sdxl_relay"} & found.keys()
         assert b"cone" not in picture
         with_it = Image.open(BytesIO(generated(server, output_format=output_format, seed=3)))
         assert np.array_equal(np.asarray(Image.open(BytesIO(picture))), np.asarray(with_it))
@@ -173,7 +173,7 @@ def test_a_hostile_upload(server: Server, upload: bytes, status: int) -> None:
     answer = ask(server, upload)
     assert answer.status_code == status, answer.text
     if status == 200:
-        assert answer.json()["sdxl_relay"] is None
+        assert "sdxl_relay" not in answer.json()
     else:
         assert answer.json()["field"] in ("image", "body")
 
