@@ -6,12 +6,11 @@ import socket
 import sys
 
 from sdxl.config import Settings
-from sdxl.credentials import Credentials
 
 
 def main(host: str, port: str) -> None:
     """Ends the process with a line that names the setting, the checkpoint or the port at fault."""
-    Credentials.or_exit(Settings.or_exit())
+    Settings.or_exit()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
