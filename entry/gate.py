@@ -25,6 +25,7 @@ from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
 from entry.connected import while_connected
 from entry.document import document
 from entry.fleet import Fleet
+from entry.provenance import PROVENANCE_ROUTE, NoFields
 from entry.tasks import CANCEL_ROUTE, RETRY_ROUTE, SUBMIT_ROUTE, Tasks
 from runners.drain import STOPPING, Drain
 from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
@@ -59,6 +60,7 @@ def routes(settings: Settings) -> Mapping[str, Route]:
         SUBMIT_ROUTE: Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         RETRY_ROUTE: Route(),
         "/generate_stream": Route(JSON, StreamRequest, MAX_REQUEST_BYTES),
+        PROVENANCE_ROUTE: Route(FORM, NoFields, max_upload, {"image": True}),
         "/edit": Route(FORM, EditRequest, max_upload, {"image": True, "mask": False}),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
     }
