@@ -67,17 +67,25 @@ def test_what_a_picture_says_sent_again_gives_the_same_bytes(server: Server, fie
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_a_refined_picture_too(server: Server, output_format: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "checkpoints"), [("/refine", {"refiner": REFINER}), ("/edit", {"base": BASE, "refiner": REFINER})]
+)
+def test_a_picture_from_a_picture_too(
+    server: Server, path: str, checkpoints: dict[str, str], output_format: str
+) -> None:
     files = {"image": ("picture.png", as_png(a_picture()), "image/png")}
+    if path == "/edit":
+        mask = Image.new("L", (128, 128))
+        mask.paste(255, (32, 32, 96, 96))
+        files["mask"] = ("mask.png", as_png(mask), "image/png")
     form = {"prompt": "123", "output_format": output_format, "num_inference_steps": "9"}
-    picture = server.post("/refine", data=form, files=files).content
+    picture = server.post(path, data=form, files=files).content
     record = provenance(server, picture)["sdxl_relay"]
-    assert record["endpoint"] == "/refine"
-    assert record["checkpoints"] == {"refiner": REFINER}
+    assert (record["endpoint"], record["checkpoints"]) == (path, checkpoints)
     again_form = {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in record["request"].items()
     }
-    assert server.post("/refine", data=again_form, files=files).content == picture
+    assert server.post(path, data=again_form, files=files).content == picture
 
 
 def test_every_item_of_a_batch_too(server: Server) -> None:
