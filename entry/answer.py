@@ -52,6 +52,8 @@ class PictureFile:
 
     data: bytes
     media_type: str
+    width_px: int
+    height_px: int
     seed: int | None
     warnings: dict[str, str]
     spent_ms: dict[str, float]  # for each of PHASES
@@ -91,6 +93,8 @@ async def picture_file(request: GenerationRequest | RefineRequest, result: Frame
     return PictureFile(
         data=encoded.data,
         media_type=encoded.media_type,
+        width_px=pixels.shape[1],
+        height_px=pixels.shape[0],
         seed=request.seed,
         warnings=warnings,
         spent_ms=watch.spent_ms,

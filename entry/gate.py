@@ -7,52 +7,45 @@ checks size, content type and fields first, and ends the work when the client di
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from entry.automatic1111.requests import Options, Txt2Img
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
 from entry.connected import while_connected
+from entry.contracts import error_answer
 from entry.fleet import Fleet
+from entry.keys import Keys
+from entry.openai.requests import MAX_FILES, ImageEdit, ImageGeneration, form_fields
+from entry.route import FORM, JSON, Route
 from runners.drain import STOPPING, Drain
-from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
+from runners.http import CLIENT_GONE, ClientGone, error_response, read_body
 from runners.metrics import forget_the_dead
 from sdxl.config import Settings
-from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.errors import RelayError
 from sdxl.limits import LIMITS, Limits
 from sdxl.request import MAX_REQUEST_BYTES, GenerationRequest, RefineRequest, StreamRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
-JSON, FORM = "application/json", "multipart/form-data"
-FILE_FIELD = "image"
-
-
-@dataclass(frozen=True)
-class Route:
-    """What the gate checks of a request."""
-
-    media_type: str
-    model: type[BaseModel]
-    max_bytes: int
-
 
 def routes(settings: Settings) -> Mapping[str, Route]:
     """The checked routes, each by its path."""
+    max_upload = settings.max_upload_mb * 1_000_000
     return {
         "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
-        "/refine": Route(FORM, RefineRequest, settings.max_upload_mb * 1_000_000),
+        "/refine": Route(FORM, RefineRequest, max_upload),
         "/generate_stream": Route(JSON, StreamRequest, MAX_REQUEST_BYTES),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
+        "/v1/images/generations": Route(JSON, ImageGeneration, MAX_REQUEST_BYTES),
+        "/v1/images/edits": Route(FORM, ImageEdit, max_upload, form_fields, MAX_FILES),
+        "/sdapi/v1/txt2img": Route(JSON, Txt2Img, MAX_REQUEST_BYTES),
+        "/sdapi/v1/options": Route(JSON, Options, MAX_REQUEST_BYTES),
     }
 
 
@@ -73,15 +66,23 @@ class Gate:
         self.max_batched = settings.max_jobs  # requests for a batch, waiting or in it
         self.max_timeout_s = settings.timeout_s
         self.batched = 0
+        self.keys = Keys(settings.api_keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what is asked of the entry itself, and lets in what may be worked on."""
-        is_http = scope["type"] == "http"
-        if is_http and scope["path"] == "/metrics":
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            self.keys.check(scope)
+        except RelayError as error:
+            await error_answer(scope["path"], error)(scope, receive, send)
+            return
+        if scope["path"] == "/metrics":
             forget_the_dead()
-        if is_http and scope["path"] == "/readyz":
+        if scope["path"] == "/readyz":
             await self._readiness()(scope, receive, send)
-        elif is_http and scope["method"] == "POST" and scope["path"] in self.routes:
+        elif scope["method"] == "POST" and scope["path"] in self.routes:
             await self._admit(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -99,7 +100,7 @@ class Gate:
                 body = await self._check(scope, receive)
                 await self._run(scope, body, receive, send)
         except RelayError as error:
-            await error_response(error)(scope, receive, send)
+            await error_answer(scope["path"], error)(scope, receive, send)
         except ClientGone:
             await CLIENT_GONE(scope, receive, send)
 
@@ -115,10 +116,10 @@ class Gate:
         """The body of a request that is what its route wants. Raises RelayError, and ClientGone."""
         route, headers = self.routes[scope["path"]], Headers(scope=scope)
         try:
-            _check_media_type(headers, route.media_type)
+            route.check_media_type(headers)
             LIMITS.set(Limits.from_headers(headers, self.max_timeout_s))
             body = await read_body(headers, receive, route.max_bytes)
-            await _check_fields(scope, body, route)
+            await route.check_fields(scope, body)
             return body
         except (RelayError, ClientGone):
             raise
@@ -149,57 +150,3 @@ class Gate:
             await while_connected(self.app, scope, body, receive, send, self.drain, client.leave)
         finally:
             self.batched -= 1
-
-
-def _check_media_type(headers: Headers, allowed: str) -> None:
-    got = headers.get("content-type", JSON).split(";")[0].strip().lower()
-    if got != allowed:
-        raise RelayError(
-            415,
-            "unsupported_media_type",
-            f"content-type: got {got}; allowed: {allowed}",
-            field="content-type",
-            got=got,
-        )
-
-
-async def _check_fields(scope: Scope, body: bytes, route: Route) -> None:
-    try:
-        if route.media_type == JSON:
-            route.model.model_validate_json(body)
-        else:
-            form = await _parse_form(scope, body)
-            route.model.model_validate(_fields(form))
-            await form.close()
-    except ValidationError as error:
-        raise invalid_request(error) from None
-
-
-async def _parse_form(scope: Scope, body: bytes) -> FormData:
-    try:
-        return await Request(scope, replay(body, then=_nothing_more)).form(
-            max_files=1, max_fields=50, max_part_size=MAX_REQUEST_BYTES
-        )
-    except HTTPException as error:
-        raise RelayError(400, "invalid_form", f"the body is not a valid form: {error.detail}") from None
-
-
-async def _nothing_more() -> Message:
-    return {"type": "http.disconnect"}
-
-
-def _fields(form: FormData) -> dict[str, Any]:
-    """A form's text fields, read as BentoML reads them: as JSON where they are JSON."""
-    if not isinstance(form.get(FILE_FIELD), UploadFile):
-        raise invalid_field(FILE_FIELD, form.get(FILE_FIELD), "a picture as a file: PNG, JPEG or WebP")
-    fields: dict[str, Any] = {}
-    for name, value in form.items():
-        if name == FILE_FIELD:
-            continue
-        if isinstance(value, UploadFile):
-            raise invalid_field(name, value.filename, "text; the one file is the field image")
-        try:
-            fields[name] = json.loads(value)
-        except ValueError:
-            fields[name] = value
-    return fields
