@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import bentoml
+from _bentoml_impl.tasks import Sqlite3Store
 from bentoml.validators import ContentType
 from pydantic import Field, RootModel
 from starlette.responses import Response
@@ -18,6 +19,7 @@ from entry.events import events, stream
 from entry.fleet import Fleet
 from entry.gate import add_gate
 from entry.pictures import Pictures
+from entry.tasks import TASK_ROUTE
 from runners.drain import Drain
 from runners.http import error_response
 from runners.server import look_after_server
@@ -30,6 +32,8 @@ FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
 PICTURES = Pictures(FLEET, SETTINGS)
 MAX_ITEMS = max_items(SETTINGS)
+# Tasks lie on disk, requests and pictures; BentoML deletes none under a day old, which is gigabytes.
+Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end
 Picture = Annotated[Path, ContentType("image/*")]
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
 IMAGE = bentoml.images.Image().build_include("standins")
@@ -79,7 +83,7 @@ class SDXLRelay:
         getattr(self, name)
         return (getattr(type(self), name).url,)
 
-    @bentoml.api(route="/generate", input_spec=GenerationRequest)
+    @bentoml.task(route=TASK_ROUTE, input_spec=GenerationRequest)
     async def generate(self, **fields: Any) -> Picture:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
         return await _answer(PICTURES.generate(GenerationRequest(**fields)))

@@ -57,6 +57,8 @@ async def while_connected(
             (leave or work.cancel)()
         elif not work.done() and not has_answered:
             work.cancel()
+        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        work.cancel()  # without effect once it is done
         await asyncio.wait((work,))
         if not work.cancelled():
             work.result()

@@ -23,6 +23,7 @@ from entry.fleet import Fleet
 from entry.keys import Keys
 from entry.openai.requests import MAX_FILES, ImageEdit, ImageGeneration, form_fields
 from entry.route import FORM, JSON, Route
+from entry.tasks import CANCEL_ROUTE, RETRY_ROUTE, SUBMIT_ROUTE, Tasks
 from runners.drain import STOPPING, Drain
 from runners.http import CLIENT_GONE, ClientGone, error_response, read_body
 from runners.metrics import forget_the_dead
@@ -40,6 +41,8 @@ def routes(settings: Settings) -> Mapping[str, Route]:
     return {
         "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         "/refine": Route(FORM, RefineRequest, max_upload),
+        SUBMIT_ROUTE: Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
+        RETRY_ROUTE: Route(),
         "/generate_stream": Route(JSON, StreamRequest, MAX_REQUEST_BYTES),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
         "/v1/images/generations": Route(JSON, ImageGeneration, MAX_REQUEST_BYTES),
@@ -67,6 +70,7 @@ class Gate:
         self.max_timeout_s = settings.timeout_s
         self.batched = 0
         self.keys = Keys(settings.api_keys)
+        self.tasks = Tasks(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what is asked of the entry itself, and lets in what may be worked on."""
@@ -82,6 +86,8 @@ class Gate:
             forget_the_dead()
         if scope["path"] == "/readyz":
             await self._readiness()(scope, receive, send)
+        elif scope["method"] == "PUT" and scope["path"] == CANCEL_ROUTE:
+            await self.tasks.cancel(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"] in self.routes:
             await self._admit(scope, receive, send)
         else:
@@ -130,6 +136,8 @@ class Gate:
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if scope["path"] == BATCH_ROUTE:
             await self._in_batch(scope, body, receive, send)
+        elif scope["path"] in (SUBMIT_ROUTE, RETRY_ROUTE):
+            await while_connected(self.tasks.submit, scope, body, receive, send, self.drain, leave=lambda: None)
         else:
             await while_connected(self.app, scope, body, receive, send, self.drain)
 

@@ -40,11 +40,11 @@ def bentoml_fields(form: FormData) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Route:
-    """A path that takes a body, and what that must be."""
+    """A path that takes a body, and what that must be. Without a model, there is no body."""
 
-    media_type: str
-    model: type[BaseModel]
-    max_bytes: int
+    media_type: str = JSON
+    model: type[BaseModel] | None = None
+    max_bytes: int = 0
     fields: Callable[[FormData], dict[str, Any]] = bentoml_fields
     """The text fields of a form; raises RelayError for a file that is missing, or in the wrong place."""
     max_files: int = 1
@@ -63,6 +63,8 @@ class Route:
 
     async def check_fields(self, scope: Scope, body: bytes) -> None:
         """Raises RelayError."""
+        if self.model is None:
+            return
         try:
             if self.media_type == JSON:
                 self.model.model_validate_json(body)
