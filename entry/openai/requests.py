@@ -46,8 +46,11 @@ IGNORED = {
 
 
 def check_model(model: str) -> str:
-    """Raises RelayError (404) for a model that is neither ours nor one of OpenAI's, for which ours stands in."""
-    if model == MODEL or model.startswith(OPENAI_MODELS):
+    """Raises RelayError (404) for a model that is neither ours nor one of OpenAI's, for which ours stands in.
+
+    Open WebUI sends an empty name for none.
+    """
+    if model in ("", MODEL) or model.startswith(OPENAI_MODELS):
         return model
     raise RelayError(
         404,

@@ -65,8 +65,13 @@ def test_what_would_have_a_meaning_is_refused(fields: dict[str, Any], named: str
     assert raised.value.field == named
 
 
-@pytest.mark.parametrize("fields", [{"a_new_field": 1}, {"override_settings": {"sd_vae": "a"}}, {"width": 100},
-                                    {"refiner_switch_at": 0}, {"refiner_checkpoint": "other"}, {"seed": -2}])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"a_new_field": 1}, {"override_settings": {"sd_vae": "a"}}, {"width": 100}, {"refiner_switch_at": 0},
+        {"refiner_checkpoint": "other"}, {"seed": -2},
+    ],
+)  # fmt: skip
 def test_what_is_not_allowed(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Txt2Img(prompt="a", **fields)

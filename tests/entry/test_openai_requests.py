@@ -62,7 +62,12 @@ def test_seeds_in_a_row() -> None:
 
 def test_a_form_is_read_as_openais_client_writes_it() -> None:
     """The names with brackets, and numbers and objects as text."""
-    extra = {"refiner": {"refine": "ensemble", "high_noise_frac": 0.5}, "seed": 3, "strength": 0.6, "stream": True}
+    extra: dict[str, Any] = {
+        "refiner": {"refine": "ensemble", "high_noise_frac": 0.5},
+        "seed": 3,
+        "strength": 0.6,
+        "stream": True,
+    }
     with OpenAI(api_key="none") as client:
         items = client.qs.stringify_items({"prompt": "123", "n": 2, **extra})
     fields = form_fields(FormData([*items, ("image[]", FILE)]))

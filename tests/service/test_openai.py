@@ -6,6 +6,7 @@ import asyncio
 import base64
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from openai.types import ImagesResponse
 from PIL import Image
 
+from tests.conftest import KEYS
 from tests.service.server import Server
 from tests.service.test_disconnect import wait_for
 from training.judge import judge
@@ -100,7 +102,7 @@ def test_fields_without_meaning_are_ignored_and_named(client: openai.OpenAI) -> 
 
 def test_null_is_as_left_out(client: openai.OpenAI) -> None:
     nothing = dict.fromkeys(["background", "model", "n", "output_compression", "output_format", "partial_images",
-                             "quality", "response_format", "size", "stream", "style", "svg", "frame_count"])  # fmt: skip
+                             "quality", "response_format", "size", "stream", "style", "svg"])  # fmt: skip
     answer = client.images.generate(**nothing, **QUICK)  # type: ignore[arg-type]
     assert answer.data is not None
     assert levels(answer.data[0].b64_json).shape == (128, 128, 3)
@@ -108,7 +110,8 @@ def test_null_is_as_left_out(client: openai.OpenAI) -> None:
 
 BAD: list[tuple[str, Any, str]] = [
     ("n", 0, "n"), ("n", 11, "n"), ("size", "100x100", "size"), ("size", "big", "size"), ("size", "4096x4096", "size"),
-    ("quality", "best", "quality"), ("background", "transparent", "background"), ("output_format", "gif", "output_format"),
+    ("quality", "best", "quality"), ("background", "transparent", "background"),
+    ("output_format", "gif", "output_format"),
     ("output_compression", 101, "output_compression"), ("output_compression", 50, "output_compression"),
     ("response_format", "url", "response_format"), ("moderation", "none", "moderation"), ("style", "wild", "style"),
     ("partial_images", 4, "partial_images"), ("partial_images", 1, "partial_images"), ("prompt", "", "prompt"),
@@ -196,7 +199,7 @@ def test_the_async_client(server: Server) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_leaves_frees_its_rows(client: openai.OpenAI, server: Server, stream: bool) -> None:
+def test_a_client_that_leaves_frees_its_rows(server: Server, stream: bool) -> None:
     def cancelled() -> float:
         return server.metric("sdxl_relay_jobs_ended_total", outcome="cancelled", stage="base")
 
@@ -256,6 +259,31 @@ def test_the_time_limit_of_a_stream_is_an_event(client: openai.OpenAI) -> None:
     with pytest.raises(openai.APIError, match="the job was not done within") as raised:
         list(client.images.generate(stream=True, extra_headers={"X-Timeout-S": "0.8"}, **SLOW))
     assert raised.value.code == "timeout"
+
+
+def test_a_full_queue(guarded_server: Server) -> None:
+    def post(_: int) -> Exception:
+        with (
+            openai.OpenAI(base_url=f"{guarded_server.url}/v1", api_key=KEYS[0], max_retries=0) as client,
+            pytest.raises(openai.APIStatusError) as raised,
+        ):
+            client.images.generate(extra_headers={"X-Timeout-S": "6"}, **SLOW)
+        return raised.value
+
+    with ThreadPoolExecutor(8) as pool:
+        errors = list(pool.map(post, range(8)))
+    full = [error for error in errors if isinstance(error, openai.RateLimitError)]
+    assert len(full) == 4
+    for error in full:
+        assert (error.type, error.code) == ("rate_limit_error", "queue_full")
+        assert int(error.response.headers["retry-after"]) > 0
+
+
+def test_more_pictures_than_the_queue_holds(guarded_server: Server) -> None:
+    with openai.OpenAI(base_url=f"{guarded_server.url}/v1", api_key=KEYS[0], max_retries=0) as client:
+        answer = client.images.generate(n=6, **QUICK)
+    assert answer.data is not None
+    assert [(image.model_extra or {})["seed"] for image in answer.data] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_documents_have_the_routes(server: Server) -> None:
