@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +21,8 @@ from openai.types import ImagesResponse
 from PIL import Image
 
 from tests.conftest import KEYS
-from tests.service.server import Server
+from tests.service.server import ROOT, Server
+from tests.service.test_clients import run_python
 from tests.service.test_disconnect import wait_for
 from training.judge import judge
 from training.scenes import Scene, Solid
@@ -294,3 +297,13 @@ def test_the_documents_have_the_routes(server: Server) -> None:
     assert fields["n"]["anyOf"][0] == {"type": "integer", "minimum": 1, "maximum": 10}
     assert "text/event-stream" in operation["responses"]["200"]["content"]
     assert "422" not in operation["responses"]
+
+
+def test_the_readmes_example(server: Server, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (example,) = [block for block in blocks if "import OpenAI" in block]
+    ended = run_python(example, server, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    for name in ("cone-0.png", "cone-1.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert judge(np.asarray(picture), SCENE).all_right
