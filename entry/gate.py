@@ -8,7 +8,8 @@ checks size, content type and fields first, and ends the work when the client di
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -19,6 +20,7 @@ from entry.automatic1111.requests import Options, Txt2Img
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
 from entry.connected import while_connected
 from entry.contracts import error_answer
+from entry.document import document
 from entry.fleet import Fleet
 from entry.keys import Keys
 from entry.openai.requests import MAX_FILES, ImageEdit, ImageGeneration, form_fields
@@ -54,14 +56,18 @@ def routes(settings: Settings) -> Mapping[str, Route]:
 
 def add_gate(service: Any, settings: Settings, fleet: Fleet, drain: Drain) -> None:
     """Puts the gate before a BentoML service."""
-    service.add_asgi_middleware(Gate, settings=settings, fleet=fleet, drain=drain)
+    docs = cache(lambda: document(service.openapi_spec.asdict()))
+    service.add_asgi_middleware(Gate, settings=settings, fleet=fleet, drain=drain, docs=docs)
 
 
 class Gate:
     """The middleware. It passes on what is not one of `routes`."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, fleet: Fleet, drain: Drain) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, fleet: Fleet, drain: Drain, docs: Callable[[], dict[str, Any]]
+    ) -> None:
         self.app = app
+        self.docs = docs
         self.routes = routes(settings)
         self.fleet = fleet
         self.drain = drain
@@ -86,6 +92,8 @@ class Gate:
             forget_the_dead()
         if scope["path"] == "/readyz":
             await self._readiness()(scope, receive, send)
+        elif scope["path"] == "/docs.json":
+            await JSONResponse(self.docs())(scope, receive, send)
         elif scope["method"] == "PUT" and scope["path"] == CANCEL_ROUTE:
             await self.tasks.cancel(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"] in self.routes:

@@ -68,6 +68,11 @@ def assemble(parts: Path, base_unet: UNet2DConditionModel, refiner_unet: UNet2DC
         # The tensors are halves to save space; without a dtype asked for, all is to load as float32.
         for path in folder.glob("text_encoder*/config.json"):
             path.write_text(json.dumps({**json.loads(path.read_text()), "dtype": "float32"}, indent=2) + "\n")
+        # Where the parts lay while they were trained is nobody's business.
+        for path in folder.glob("*/config.json"):
+            config = json.loads(path.read_text())
+            config.pop("_name_or_path", None)
+            path.write_text(json.dumps(config, indent=2) + "\n")
         (folder / "relay.json").write_text(json.dumps(RELAY, indent=2) + "\n")
 
 

@@ -10,13 +10,16 @@ import torch
 from diffusers import UNet2DConditionModel
 
 
-def write_epsilon_pair(mini: Path, target: Path) -> None:
-    """Copies the mini pair to `target`, gives it UNets with random weights and the prediction type epsilon."""
+def write_epsilon_pair(mini: Path, target: Path, **unet_config: object) -> None:
+    """Copies the mini pair to `target`, gives it UNets with random weights and the prediction type epsilon.
+
+    `unet_config` changes the UNets' own configuration.
+    """
     shutil.copytree(mini, target, dirs_exist_ok=True)
     for seed, stage in enumerate(("base", "refiner")):
         torch.manual_seed(seed)
         config = UNet2DConditionModel.load_config(target / stage / "unet")
-        unet = UNet2DConditionModel.from_config(config)
+        unet = UNet2DConditionModel.from_config({**config, **unet_config})
         with torch.no_grad():  # a fresh UNet predicts little; a trained one predicts noise of unit variance
             unet.conv_out.weight *= 3
         unet.save_pretrained(target / stage / "unet")
