@@ -27,8 +27,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that asks for one of KEYS, with room for four jobs a stage."""
-    settings = {"SDXL_API_KEYS": ", ".join(KEYS), "SDXL_MAX_ROWS": 4, "SDXL_MAX_JOBS": 4}
-    with serving(tmp_path_factory.mktemp("guarded"), **settings) as running:
+    home = tmp_path_factory.mktemp("guarded")
+    with serving(home, SDXL_API_KEYS=", ".join(KEYS), SDXL_MAX_ROWS=4, SDXL_MAX_JOBS=4) as running:
         yield running
 
 

@@ -14,6 +14,7 @@ from entry.answer import PictureFile
 from entry.automatic1111.jobs import Job
 from entry.automatic1111.requests import Txt2Img
 from entry.contracts import MODEL
+from entry.document import Error
 from sdxl.image import encode_preview
 
 MODEL_ITEM = {
@@ -43,6 +44,12 @@ class ProgressAnswer(BaseModel):
     state: dict[str, Any]
     current_image: str | None = None
     textinfo: str | None = None
+
+
+class AUTOMATIC1111Error(Error):
+    """The body of every error under /sdapi."""
+
+    detail: str
 
 
 def txt2img_answer(wanted: Txt2Img, pictures: Sequence[PictureFile]) -> Txt2ImgAnswer:

@@ -10,7 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from entry.answer import PictureFile
-from entry.automatic1111.answers import MODEL_ITEM, ProgressAnswer, Txt2ImgAnswer, progress_answer, txt2img_answer
+from entry.automatic1111.answers import (
+    MODEL_ITEM,
+    AUTOMATIC1111Error,
+    ProgressAnswer,
+    Txt2ImgAnswer,
+    progress_answer,
+    txt2img_answer,
+)
 from entry.automatic1111.jobs import Jobs
 from entry.automatic1111.requests import OPTIONS, Options, Txt2Img
 from entry.automatic1111.samplers import sampler_items, schedule_items
@@ -20,7 +27,7 @@ from entry.several import all_of, seeds_from
 from sdxl.config import Settings
 from sdxl.request import GenerationRequest
 
-ERRORS: dict[int | str, dict[str, Any]] = {"default": {"description": "An error; `detail` says which"}}
+ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": AUTOMATIC1111Error, "description": "An error"}}
 TAGS: Any = ["AUTOMATIC1111"]
 
 

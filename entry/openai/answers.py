@@ -49,6 +49,21 @@ class ImagesAnswer(BaseModel):
     """Fields of the request that have no meaning here."""
 
 
+class ErrorDetail(BaseModel):
+    """What is wrong; `param` is the field."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """The body of every error under /v1."""
+
+    error: ErrorDetail
+
+
 def images_answer(wanted: ImageGeneration | ImageEdit, pictures: Sequence[PictureFile]) -> ImagesAnswer:
     """The answer that is no stream."""
     return ImagesAnswer(

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from entry.answer import PictureFile
 from entry.contracts import MODEL, openai_error
 from entry.events import HEARTBEAT, STREAM_HEADERS, Event, events, server_sent
-from entry.openai.answers import ImagesAnswer, completed_event, images_answer, partial_event
+from entry.openai.answers import ImagesAnswer, OpenAIError, completed_event, images_answer, partial_event
 from entry.openai.requests import ImageEdit, ImageGeneration
 from entry.pictures import Pictures
 from entry.progress import Follower, Progress
@@ -27,7 +27,7 @@ from sdxl.image import encode_preview
 
 THE_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sdxl-relay"}
 Make = Callable[[Any, Follower], Awaitable[PictureFile]]
-ERRORS: dict[int | str, dict[str, Any]] = {"default": {"description": "An error, in OpenAI's shape"}}
+ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": OpenAIError, "description": "An error"}}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "model": ImagesAnswer,
