@@ -25,7 +25,7 @@ from runners.http import error_response
 from runners.server import look_after_server
 from sdxl.config import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
-from sdxl.request import GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request import EditRequest, GenerationRequest, RefineRequest, StreamRequest
 
 SETTINGS = Settings.or_exit()
 FLEET = Fleet(SETTINGS)
@@ -45,6 +45,13 @@ class RefineUpload(RefineRequest):
     image: Picture
 
 
+class EditUpload(EditRequest):
+    """An `EditRequest` with its picture, and a mask of the same size or none: PNG, JPEG or WebP."""
+
+    image: Picture
+    mask: Picture = None  # type: ignore[assignment]  # BentoML cannot take a `Picture | None`
+
+
 class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
     """The answer to a list of requests."""
 
@@ -57,7 +64,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
 @bentoml.asgi_app(make_app(PICTURES, SETTINGS), path="/")
 @bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
-    """Makes pictures from prompts (`generate`, `generate_batch`), and better pictures from pictures (`refine`)."""
+    """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""
 
     # A stage without a URL is started on this host; only for that are the runners, and torch, imported.
     if not SETTINGS.base_url:
@@ -114,6 +121,11 @@ class SDXLRelay:
     async def refine(self, image: Path, **fields: Any) -> Picture:
         """A better picture from a picture: by the refiner alone."""
         return await _answer(PICTURES.refine(image, RefineRequest(**fields)))
+
+    @bentoml.api(route="/edit", input_spec=EditUpload)
+    async def edit(self, image: Path, mask: Path | None = None, **fields: Any) -> Picture:
+        """A picture changed by a prompt, everywhere or where the mask is white: by the base, then the refiner."""
+        return await _answer(PICTURES.edit(image, mask, EditRequest(**fields)))
 
     @bentoml.on_shutdown
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from runners.frames import Frame, pixels_of
 from sdxl.image import WATERMARK_MIN_WIDTH_PX, encode_picture
-from sdxl.request import GenerationRequest, RefineRequest
+from sdxl.request import PictureRequest
 
 T = TypeVar("T")
 PHASES = ("queue", "encode", "base", "handoff", "refiner", "decode", "picture")
@@ -76,7 +76,7 @@ class PictureFile:
         return Response(self.data, media_type=self.media_type, headers=headers)
 
 
-async def picture_file(request: GenerationRequest | RefineRequest, result: Frame, watch: Stopwatch) -> PictureFile:
+async def picture_file(request: PictureRequest, result: Frame, watch: Stopwatch) -> PictureFile:
     """Watermarks and encodes the picture of a runner's last frame."""
     pixels = pixels_of(result)
     encoded = await watch.in_thread(

@@ -23,7 +23,7 @@ from entry.contracts import error_answer
 from entry.document import document
 from entry.fleet import Fleet
 from entry.keys import Keys
-from entry.openai.requests import MAX_FILES, ImageEdit, ImageGeneration, form_fields
+from entry.openai.requests import ImageEdit, ImageGeneration, form_fields
 from entry.route import FORM, JSON, Route
 from entry.tasks import CANCEL_ROUTE, RETRY_ROUTE, SUBMIT_ROUTE, Tasks
 from runners.drain import STOPPING, Drain
@@ -32,7 +32,7 @@ from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError
 from sdxl.limits import LIMITS, Limits
-from sdxl.request import MAX_REQUEST_BYTES, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request import MAX_REQUEST_BYTES, EditRequest, GenerationRequest, RefineRequest, StreamRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
@@ -42,13 +42,14 @@ def routes(settings: Settings) -> Mapping[str, Route]:
     max_upload = settings.max_upload_mb * 1_000_000
     return {
         "/generate": Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
-        "/refine": Route(FORM, RefineRequest, max_upload),
+        "/refine": Route(FORM, RefineRequest, max_upload, {"image": True}),
         SUBMIT_ROUTE: Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         RETRY_ROUTE: Route(),
         "/generate_stream": Route(JSON, StreamRequest, MAX_REQUEST_BYTES),
+        "/edit": Route(FORM, EditRequest, max_upload, {"image": True, "mask": False}),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
         "/v1/images/generations": Route(JSON, ImageGeneration, MAX_REQUEST_BYTES),
-        "/v1/images/edits": Route(FORM, ImageEdit, max_upload, form_fields, MAX_FILES),
+        "/v1/images/edits": Route(FORM, ImageEdit, max_upload, read_fields=form_fields),
         "/sdapi/v1/txt2img": Route(JSON, Txt2Img, MAX_REQUEST_BYTES),
         "/sdapi/v1/options": Route(JSON, Options, MAX_REQUEST_BYTES),
     }

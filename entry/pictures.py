@@ -9,12 +9,13 @@ from typing import TypeVar
 from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.fleet import Fleet
 from entry.progress import Follower
-from entry.upload import picture_frame
+from entry.upload import read_original
+from runners.frames import Frame
 from sdxl.config import Settings
 from sdxl.limits import LIMITS
-from sdxl.request import MAX_SEED, GenerationRequest, RefineRequest
+from sdxl.request import MAX_SEED, EditRequest, GenerationRequest, RefineRequest
 
-Request = TypeVar("Request", GenerationRequest, RefineRequest)
+Request = TypeVar("Request", GenerationRequest, RefineRequest, EditRequest)
 
 
 class Pictures:
@@ -28,22 +29,41 @@ class Pictures:
 
     async def generate(self, request: GenerationRequest, follower: Follower | None = None) -> PictureFile:
         """From a prompt: by the base, then by the refiner unless the request or the checkpoint says otherwise."""
-        request, limits, watch, follower = _with_seed(request), LIMITS.get(), Stopwatch(), follower or Follower()
+        request, watch = _with_seed(request), Stopwatch()
         payload = request.model_dump_json().encode()
-        call = self._fleet.base.call("run", payload, limits, follower, is_patient=False)
-        result = await watch.stage("base", call)
-        if result.meta.get("handoff"):
-            call = self._fleet.refiner.call("run", result.body, limits, follower, is_patient=True)
-            result = await watch.stage("refiner", call)
+        result = await self._by_both("run", payload, watch, follower or Follower())
         return await picture_file(request, result, watch)
 
     async def refine(self, image: Path, request: RefineRequest, follower: Follower | None = None) -> PictureFile:
         """From a picture, by the refiner alone."""
-        request, limits, watch, follower = _with_seed(request), LIMITS.get(), Stopwatch(), follower or Follower()
-        upload = await watch.in_thread("picture", lambda: picture_frame(image, request, self._settings))
-        call = self._fleet.refiner.call("refine", upload.encode(), limits, follower, is_patient=False)
-        result = await watch.stage("refiner", call)
+        request, watch = _with_seed(request), Stopwatch()
+        payload = await watch.in_thread("picture", lambda: read_original(image, self._settings).frame(request).encode())
+        refiner = self._fleet.refiner
+        call = refiner.call("refine", payload, LIMITS.get(), follower or Follower(), is_patient=False)
+        return await picture_file(request, await watch.stage("refiner", call), watch)
+
+    async def edit(
+        self, image: Path, mask: Path | None, request: EditRequest, follower: Follower | None = None
+    ) -> PictureFile:
+        """From a picture, or the part of it that the mask shows, by the base, then by the refiner."""
+        request, watch = _with_seed(request), Stopwatch()
+        original = await watch.in_thread("picture", lambda: read_original(image, self._settings, mask))
+        payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
+        result = await self._by_both("edit", payload, watch, follower or Follower())
+        if request.paste_original:
+            result = await watch.in_thread("picture", lambda: original.pasted_over(result))
         return await picture_file(request, result, watch)
+
+    async def _by_both(self, endpoint: str, payload: bytes, watch: Stopwatch, follower: Follower) -> Frame:
+        """The result of the base, or, where that is a hand-off, the refiner's."""
+        limits = LIMITS.get()
+        call = self._fleet.base.call(endpoint, payload, limits, follower, is_patient=False)
+        result = await watch.stage("base", call)
+        if not result.meta.get("handoff"):
+            return result
+        follower.to_next_stage()
+        call = self._fleet.refiner.call("run", result.body, limits, follower, is_patient=True)
+        return await watch.stage("refiner", call)
 
 
 def _with_seed(request: Request) -> Request:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.frames import Frame, Kind, pixels_of
+from runners.frames import PREVIEWS, STEPS_BEFORE, Frame, Kind, pixels_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,20 @@ class Follower:
     """Hears a request's frames of both stages, and tells its progress, each once."""
 
     def __init__(self, tell: Callable[[Progress], object] = lambda _: None, previews: int = 0) -> None:
-        self.previews = previews  # that the runners are to send, spread evenly over all steps
         self._tell = tell
+        self._previews = previews  # that the runners are to send, spread evenly over all steps
+        self._steps_before = 0
         self._last: Progress | None = None
         self._first_step: tuple[float, int] | None = None  # when it was heard, and how many steps were done then
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a runner is asked for."""
+        return {PREVIEWS: str(self._previews), STEPS_BEFORE: str(self._steps_before)} if self._previews else {}
+
+    def to_next_stage(self) -> None:
+        """What is heard from now on comes after what was."""
+        self._steps_before = self._last.done if self._last else 0
 
     def hear(self, stage: str, frame: Frame) -> None:
         """One frame. A heartbeat that says nothing new is not told, nor the end of the stream."""
@@ -46,7 +56,8 @@ class Follower:
             return
         meta = frame.meta
         place, step, of = meta["place"], meta["step"], meta["steps"]
-        done, whole = meta["before"] + step, meta["before"] + of + meta["after"]
+        done = self._steps_before + step
+        whole = self._steps_before + of + meta["after"]
         preview = pixels_of(frame) if frame.body else None
         last = self._last
         if last is None or preview is not None or (stage, step, place) != (last.stage, last.step, last.place):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import aiohttp
@@ -12,7 +13,7 @@ from opentelemetry import propagate
 from pydantic import ValidationError
 
 from entry.addresses import Address
-from runners.frames import PREVIEWS, Frame, FrameError, Kind, read_frames
+from runners.frames import Frame, FrameError, Kind, read_frames
 from sdxl.config import Settings
 from sdxl.errors import RelayError
 from sdxl.identity import Identity
@@ -88,18 +89,17 @@ class Replica:
         endpoint: str,
         payload: bytes,
         limits: Limits,
-        previews: int = 0,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
         hear: Callable[[Frame], object] = lambda _: None,
     ) -> Frame:
-        """Sends a job and waits for its result; `hear` gets the frames before that, with so many `previews`.
+        """Sends a job and waits for its result; `hear` gets each frame.
 
         Leaving the call closes the socket, which cancels the job.
 
         Raises Lost, or the runner's own RelayError.
         """
-        headers = {"content-type": "application/octet-stream", **limits.as_headers(), **self._headers}
-        if previews:
-            headers[PREVIEWS] = str(previews)
+        headers = {"content-type": "application/octet-stream", **headers, **limits.as_headers(), **self._headers}
         propagate.inject(headers)
         had_begun = False
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s)

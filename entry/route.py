@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -18,36 +18,20 @@ from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.request import MAX_REQUEST_BYTES
 
 JSON, FORM = "application/json", "multipart/form-data"
-FILE_FIELD = "image"
-
-
-def bentoml_fields(form: FormData) -> dict[str, Any]:
-    """A form's text fields, read as BentoML reads them: as JSON where they are JSON."""
-    if not isinstance(form.get(FILE_FIELD), UploadFile):
-        raise invalid_field(FILE_FIELD, form.get(FILE_FIELD), "a picture as a file: PNG, JPEG or WebP")
-    fields: dict[str, Any] = {}
-    for name, value in form.items():
-        if name == FILE_FIELD:
-            continue
-        if isinstance(value, UploadFile):
-            raise invalid_field(name, value.filename, "text; the one file is the field image")
-        try:
-            fields[name] = json.loads(value)
-        except ValueError:
-            fields[name] = value
-    return fields
+MAX_FILES = 4  # that a form is read with: more than are allowed, so that an error can say which is too many
 
 
 @dataclass(frozen=True)
 class Route:
-    """A path that takes a body, and what that must be. Without a model, there is no body."""
+    """What the gate checks of a request. Without a model, there is no body."""
 
     media_type: str = JSON
     model: type[BaseModel] | None = None
     max_bytes: int = 0
-    fields: Callable[[FormData], dict[str, Any]] = bentoml_fields
-    """The text fields of a form; raises RelayError for a file that is missing, or in the wrong place."""
-    max_files: int = 1
+    files: Mapping[str, bool] = field(default_factory=dict)
+    """The file fields of a form, and whether each is required."""
+    read_fields: Callable[[FormData], dict[str, Any]] | None = None
+    """Of a form that is not for BentoML: checks its files and gives its text fields. Raises RelayError."""
 
     def check_media_type(self, headers: Headers) -> None:
         """Raises RelayError (415)."""
@@ -69,21 +53,47 @@ class Route:
             if self.media_type == JSON:
                 self.model.model_validate_json(body)
             else:
-                form = await parse_form(scope, body, self.max_files)
-                self.model.model_validate(self.fields(form))
+                form = await parse_form(scope, body)
+                read_fields = self.read_fields or (lambda form: bentoml_fields(form, self.files))
+                self.model.model_validate(read_fields(form))
                 await form.close()
         except ValidationError as error:
             raise invalid_request(error) from None
 
 
-async def parse_form(scope: Scope, body: bytes, max_files: int) -> FormData:
+async def parse_form(scope: Scope, body: bytes) -> FormData:
     """Raises RelayError (400) for what is no form."""
     try:
         return await Request(scope, replay(body, then=_nothing_more)).form(
-            max_files=max_files, max_fields=50, max_part_size=MAX_REQUEST_BYTES
+            max_files=MAX_FILES, max_fields=50, max_part_size=MAX_REQUEST_BYTES
         )
     except HTTPException as error:
         raise RelayError(400, "invalid_form", f"the body is not a valid form: {error.detail}") from None
+
+
+def bentoml_fields(form: FormData, files: Mapping[str, bool]) -> dict[str, Any]:
+    """A form's text fields, read as BentoML reads them: as JSON where they are JSON. Its files are checked."""
+    for name, is_required in files.items():
+        check_file(name, form.getlist(name), is_required)
+    fields: dict[str, Any] = {}
+    for name, value in form.items():
+        if name in files:
+            continue
+        if isinstance(value, UploadFile):
+            raise invalid_field(name, value.filename, f"text; a file may only be the field {' or '.join(files)}")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields
+
+
+def check_file(name: str, parts: Sequence[UploadFile | str], is_required: bool) -> None:
+    """Each part of that name is looked at, for BentoML would download all that are links."""
+    are_files = all(isinstance(part, UploadFile) for part in parts)
+    if not are_files or len(parts) > 1 or (is_required and not parts):
+        got = [part.filename if isinstance(part, UploadFile) else part for part in parts]
+        raise invalid_field(name, got[0] if len(got) == 1 else got, "one picture as a file: PNG, JPEG or WebP")
 
 
 async def _nothing_more() -> Message:

@@ -118,7 +118,11 @@ class StageClient:
     async def _call(self, replica: Replica, endpoint: str, payload: bytes, limits: Limits, follower: Follower) -> Frame:
         try:
             return await replica.call(
-                endpoint, payload, limits, follower.previews, lambda frame: follower.hear(self.name, frame)
+                endpoint,
+                payload,
+                limits,
+                headers=follower.headers,
+                hear=lambda frame: follower.hear(self.name, frame),
             )
         except Lost as lost:
             self._metrics.retried(self.name, lost.reason)

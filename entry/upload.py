@@ -1,29 +1,77 @@
-"""From an uploaded file to what the refiner takes."""
+"""From uploaded files to what the runners take."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
+from PIL import Image
 
-from runners.frames import Frame, Kind
+from runners.frames import Frame, Kind, pixels_of
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field
-from sdxl.image import PictureError, PictureTooLargeError, UnsupportedPictureError, read_picture
-from sdxl.request import MIN_SIDE_PX, RefineRequest
+from sdxl.image import (
+    MaskConvention,
+    PictureError,
+    PictureTooLargeError,
+    UnsupportedPictureError,
+    paste_original,
+    read_mask,
+    read_picture,
+)
+from sdxl.request import MAX_SIDE_PX, MIN_SIDE_PX, EditRequest, RefineRequest
 
 
-def picture_frame(image: Path, request: RefineRequest, settings: Settings) -> Frame:
-    """The request with its picture's pixels. Raises RelayError (400, 413 or 415) that names the field `image`."""
-    max_bytes = settings.max_upload_mb * 1_000_000
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """An uploaded picture (RGB), and what of it is to be repainted: 255 in a mask of mode L and the same size."""
+
+    picture: Image.Image
+    mask: Image.Image | None = None
+
+    def frame(self, request: RefineRequest | EditRequest) -> Frame:
+        """The request with the picture's pixels, and the mask's after them."""
+        meta = {
+            "request": request.model_dump(),
+            "width": self.picture.width,
+            "height": self.picture.height,
+            "has_mask": self.mask is not None,
+        }
+        mask = b"" if self.mask is None else self.mask.tobytes()
+        return Frame(kind=Kind.PICTURE, meta=meta, body=self.picture.tobytes() + mask)
+
+    def pasted_over(self, result: Frame) -> Frame:
+        """The result of an edit with the original's own pixels where the mask keeps them."""
+        if self.mask is None:
+            return result
+        pasted = paste_original(Image.fromarray(pixels_of(result)), self.picture, self.mask)
+        return replace(result, body=pasted.tobytes())
+
+
+def read_original(
+    image: Path, settings: Settings, mask: Path | None = None, repaint: MaskConvention = "white"
+) -> Original:
+    """The uploaded files. Raises RelayError (400, 413 or 415) that names the field, `image` or `mask`."""
+    limits = {"max_bytes": settings.max_upload_mb * 1_000_000, "max_pixels": settings.max_pixels}
+    picture = _read("image", lambda: read_picture(image, **limits))
+    if min(picture.size) < MIN_SIDE_PX or max(picture.size) > MAX_SIDE_PX:
+        raise invalid_field("image", f"{picture.width} x {picture.height}", f"{MIN_SIDE_PX} to {MAX_SIDE_PX} px a side")
+    if mask is None:
+        return Original(picture=picture)
+    levels = _read("mask", lambda: read_mask(mask, repaint=repaint, **limits))
+    if levels.size != picture.size:
+        raise invalid_field(
+            "mask", f"{levels.width} x {levels.height}", f"the image's size, {picture.width} x {picture.height}"
+        )
+    return Original(picture=picture, mask=levels)
+
+
+def _read(field: str, read: Callable[[], Image.Image]) -> Image.Image:
     try:
-        picture = read_picture(image, max_bytes=max_bytes, max_pixels=settings.max_pixels)
+        return read()
     except PictureError as error:
-        raise RelayError(_status(error), "invalid_image", f"image: {error}", field="image") from error
-    if min(picture.size) < MIN_SIDE_PX:
-        raise invalid_field("image", f"{picture.width} x {picture.height}", f"at least {MIN_SIDE_PX} px a side")
-    meta = {"request": request.model_dump(), "width": picture.width, "height": picture.height}
-    return Frame(kind=Kind.PICTURE, meta=meta, body=np.asarray(picture).tobytes())
+        raise RelayError(_status(error), f"invalid_{field}", f"{field}: {error}", field=field) from error
 
 
 def _status(error: PictureError) -> int:

@@ -8,28 +8,32 @@ from typing import Any
 
 import bentoml
 import torch
+from PIL import Image
 
 from runners.door import Door, guard
-from runners.frames import Frame, Kind
+from runners.frames import Frame, Kind, mask_of, pixels_of
 from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob, denoising
 from runners.stream import Octets, stream_job
 from sdxl import sampler as samplers
-from sdxl.checkpoint import VAE_FACTOR, Checkpoint
+from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.errors import invalid_field
 from sdxl.handoff import HandOff
 from sdxl.handoff_fields import HandOffFields
+from sdxl.inpainting import latent_mask
 from sdxl.limits import Limits
 from sdxl.prompt import base_conditioning, check_clip_skip, rows, truncated
-from sdxl.request import MAX_REQUEST_BYTES, Generation, GenerationRequest
+from sdxl.request import MAX_REQUEST_BYTES, Edit, EditRequest, Generation, GenerationRequest, Pair
+from sdxl.start import Start
 from stepbatch.job import Conditioning, Denoising
 
 # Fields of a request that the refiner needs just as they are.
 AS_REQUESTED = {
-    *("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", "clip_skip", "width", "height"),
+    *("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", "clip_skip"),
     *("crops_coords_top_left", "negative_crops_coords_top_left", "aesthetic_score", "negative_aesthetic_score"),
     *("scheduler", "num_inference_steps", "guidance_rescale", "seed"),
 }
-DOOR = Door(SETTINGS, {"/run": MAX_REQUEST_BYTES})
+MAX_EDIT_BYTES = MAX_REQUEST_BYTES + 4 * SETTINGS.max_pixels  # red, green, blue, and a mask
+DOOR = Door(SETTINGS, {"/run": MAX_REQUEST_BYTES, "/edit": MAX_EDIT_BYTES})
 
 
 @bentoml.service(name="sdxl_base", **RUNNER_OPTIONS)
@@ -51,6 +55,12 @@ class BaseRunner:
         async for frame in stream_job(self.stage, self.job, payload, ctx):
             yield frame
 
+    @bentoml.api
+    async def edit(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
+        """Takes a picture, and a mask or none, with an `EditRequest` (a picture frame); streams frames."""
+        async for frame in stream_job(self.stage, self.job_from_picture, payload, ctx):
+            yield frame
+
     @bentoml.on_shutdown
     def stop(self) -> None:
         """Lets no future wait for ever."""
@@ -59,7 +69,7 @@ class BaseRunner:
     def job(self, payload: bytes, limits: Limits) -> StageJob:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
         wanted = GenerationRequest.model_validate_json(payload).with_defaults(self.checkpoint.defaults)
-        self._check_pixels(wanted)
+        _check_pixels(wanted.width, wanted.height)
         check_clip_skip(self.checkpoint, wanted.clip_skip)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
@@ -69,7 +79,7 @@ class BaseRunner:
         def prepare() -> Denoising:
             size = (wanted.height, wanted.width)
             conditioning = base_conditioning(self.checkpoint, wanted, size, wanted.guidance_scale)
-            pipeline = self.checkpoint.with_sampler(sampler)
+            pipeline = with_sampler(self.checkpoint.pipeline, sampler)
             latents = pipeline.prepare_latents(
                 1,
                 pipeline.unet.config.in_channels,
@@ -89,17 +99,9 @@ class BaseRunner:
             )
 
         def finish(latents: torch.Tensor) -> Frame:
-            warnings = {"truncated": truncated(self.checkpoint, wanted)}
             if wanted.refine == "none":
-                return self.stage.picture(latents, warnings)
-            begun = time.perf_counter()
-            document = HandOff(
-                fields=self._handoff_fields(wanted, sampler, cutoff),
-                latents=latents.cpu(),
-                generator_state=generator.get_state(),
-            ).encode()
-            self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
-            return Frame(kind=Kind.RESULT, meta={"handoff": True, **warnings}, body=document)
+                return self._picture(wanted, latents)
+            return self._hand_off(wanted, latents, generator, sampler, cutoff)
 
         return self.stage.job(
             prepare,
@@ -112,7 +114,51 @@ class BaseRunner:
             steps_after=self._refiner_steps(wanted, cutoff),
         )
 
-    def _refiner_steps(self, wanted: Generation, cutoff: int | None) -> int:
+    def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
+        """The base's part of an edit. Raises RelayError (400) for what this checkpoint or sampler cannot do.
+
+        Where the strength is so low that no step of it is above the cutoff, the base only encodes the picture,
+        and the refiner does the edit alone.
+        """
+        frame = Frame.decode(payload)
+        image, mask = Image.fromarray(pixels_of(frame)), _mask(frame)
+        _check_pixels(image.width, image.height)
+        wanted = EditRequest.model_validate(frame.meta["request"]).with_defaults(
+            self.checkpoint.defaults, has_mask=mask is not None
+        )
+        sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
+        cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
+        timesteps = samplers.edit_steps(
+            sampler, wanted.num_inference_steps, wanted.strength, cutoff, self.checkpoint.device
+        )
+        has_steps = len(timesteps) > 0
+        if not has_steps:
+            cutoff = None
+        generator = torch.Generator("cpu").manual_seed(wanted.seed)
+        start = Start(
+            image=image,
+            mask=mask if has_steps else None,
+            sampler=sampler,
+            timesteps=timesteps,
+            generator=generator,
+            strength=wanted.strength if has_steps else None,
+        )
+
+        def finish(latents: torch.Tensor) -> Frame:
+            if wanted.refine == "none":
+                return self._picture(wanted, latents)
+            return self._hand_off(wanted, latents, generator, sampler, cutoff, mask)
+
+        return self.stage.img2img_job(
+            wanted,
+            start,
+            finish,
+            decodes=wanted.refine == "none",
+            limits=limits,
+            steps_after=self._refiner_steps(wanted, cutoff),
+        )
+
+    def _refiner_steps(self, wanted: Generation | Edit, cutoff: int | None) -> int:
         """How many are left to the refiner. What it would refuse is refused before the base has worked for it."""
         if wanted.refine == "none":
             return 0
@@ -122,19 +168,39 @@ class BaseRunner:
             return len(samplers.img2img_steps(sampler, steps, wanted.strength, device))
         return len(samplers.refiner_steps(sampler, steps, cutoff, device))
 
-    def _check_pixels(self, wanted: Generation) -> None:
-        limit = SETTINGS.max_pixels
-        if wanted.width * wanted.height > limit:
-            raise invalid_field("width", wanted.width, f"width x height of at most {limit} pixels together")
+    def _picture(self, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
+        return self.stage.picture(latents, {"truncated": truncated(self.checkpoint, wanted)})
 
-    def _handoff_fields(self, wanted: Generation, sampler: Any, cutoff: int | None) -> HandOffFields:
-        size = (wanted.height, wanted.width)
+    def _hand_off(
+        self,
+        wanted: Generation | Edit,
+        latents: torch.Tensor,
+        generator: torch.Generator,
+        sampler: Any,
+        cutoff: int | None,
+        mask: torch.Tensor | None = None,
+    ) -> Frame:
+        begun = time.perf_counter()
+        height, width = latents.shape[-2] * VAE_FACTOR, latents.shape[-1] * VAE_FACTOR
+        document = HandOff(
+            fields=self._handoff_fields(wanted, (height, width), sampler, cutoff),
+            latents=latents.cpu(),
+            generator_state=generator.get_state(),
+            mask=mask,
+        ).encode()
+        self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
+        warnings = {"truncated": truncated(self.checkpoint, wanted)}
+        return Frame(kind=Kind.RESULT, meta={"handoff": True, **warnings}, body=document)
+
+    def _handoff_fields(self, wanted: Generation | Edit, size: Pair, sampler: Any, cutoff: int | None) -> HandOffFields:
         original, target = wanted.original_size or size, wanted.target_size or size
         return HandOffFields(
             **wanted.model_dump(include=AS_REQUESTED),
             mode="ensemble" if cutoff is not None else "sdedit",
             cutoff=cutoff,
             strength=wanted.strength if cutoff is None else None,
+            height=size[0],
+            width=size[1],
             original_size=original,
             target_size=target,
             negative_original_size=wanted.negative_original_size or original,
@@ -143,6 +209,23 @@ class BaseRunner:
             sampler_digest=samplers.digest(sampler),
             base_digest=self.checkpoint.digest,
         )
+
+
+def _check_pixels(width: int, height: int) -> None:
+    limit = SETTINGS.max_pixels
+    if width * height > limit:
+        raise invalid_field("width", width, f"width x height of at most {limit} pixels together")
+
+
+def _mask(frame: Frame) -> torch.Tensor | None:
+    """The mask of a picture frame that `pixels_of` has checked, as latents need it."""
+    levels = mask_of(frame)
+    if levels is None:
+        return None
+    mask = latent_mask(Image.fromarray(levels))
+    if not mask.any():
+        raise invalid_field("mask", "a mask that repaints nothing", "white over at least 8 x 8 pixels")
+    return mask
 
 
 def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEARTBEAT_S = 1.0
-PREVIEWS = "x-previews"  # the header by which the entry asks for them, and says how many
+# By these headers the entry asks for previews, so many over all steps, and says how many steps went before.
+PREVIEWS, STEPS_BEFORE = "x-previews", "x-steps-before"
 _HEADER = struct.Struct(">BII")
 
 
@@ -104,9 +105,18 @@ async def next_frame(
                 return heartbeat()
 
 
+def mask_of(frame: Frame) -> NDArray[np.uint8] | None:
+    """The mask that a frame's body holds after its picture, uint8 [height, width]; None if there is none."""
+    if not frame.meta.get("has_mask"):
+        return None
+    height, width = frame.meta.get("height", 0), frame.meta.get("width", 0)
+    return np.frombuffer(frame.body, np.uint8, offset=height * width * 3).reshape(height, width)
+
+
 def pixels_of(frame: Frame) -> NDArray[np.uint8]:
     """The picture that a frame's body holds, uint8 [height, width, 3] (RGB). Raises FrameError if it does not."""
     height, width = frame.meta.get("height", 0), frame.meta.get("width", 0)
-    if len(frame.body) != height * width * 3 or not frame.body:
+    mask_bytes = height * width if frame.meta.get("has_mask") else 0
+    if len(frame.body) != height * width * 3 + mask_bytes or not frame.body:
         raise FrameError(f"{len(frame.body)} bytes are not a picture of {width} x {height}")
-    return np.frombuffer(frame.body, np.uint8).reshape(height, width, 3)
+    return np.frombuffer(frame.body, np.uint8, count=height * width * 3).reshape(height, width, 3)

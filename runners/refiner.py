@@ -13,17 +13,18 @@ from torch import Tensor
 
 from runners.door import Door, guard
 from runners.frames import Frame, pixels_of
-from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob, denoising
+from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob
 from runners.stream import Octets, stream_job
 from sdxl import sampler as samplers
-from sdxl.checkpoint import VAE_FACTOR, Checkpoint
+from sdxl.checkpoint import Checkpoint
 from sdxl.errors import RelayError
 from sdxl.handoff import HandOff, max_bytes
 from sdxl.handoff_fields import HandOffError, HandOffFields
 from sdxl.limits import Limits
-from sdxl.prompt import check_clip_skip, refiner_conditioning, rows, truncated
+from sdxl.prompt import img2img_conditioning, truncated
 from sdxl.request import MAX_REQUEST_BYTES, Refinement, RefineRequest
-from stepbatch.job import Conditioning, Denoising
+from sdxl.start import Start
+from stepbatch.job import Conditioning
 
 MAX_HANDOFF_BYTES = max_bytes(SETTINGS.max_pixels)
 DOOR = Door(SETTINGS, {"/run": MAX_HANDOFF_BYTES, "/refine": MAX_REQUEST_BYTES + 3 * SETTINGS.max_pixels})
@@ -75,96 +76,45 @@ class RefinerRunner:
                 f" {fields.sampler_digest}, allowed is {samplers.digest(sampler)}",
                 field="sampler_digest",
             )
+        device = self.checkpoint.device
         if fields.cutoff is not None:
-            timesteps = samplers.refiner_steps(
-                sampler, fields.num_inference_steps, fields.cutoff, self.checkpoint.device
-            )
-            steps_before = int((sampler.timesteps >= fields.cutoff).sum())
+            timesteps = samplers.refiner_steps(sampler, fields.num_inference_steps, fields.cutoff, device)
         else:
             assert fields.strength is not None  # HandOffFields holds that one of the two is there
-            timesteps = samplers.img2img_steps(
-                sampler, fields.num_inference_steps, fields.strength, self.checkpoint.device
-            )
-            steps_before = len(sampler.timesteps)
+            timesteps = samplers.img2img_steps(sampler, fields.num_inference_steps, fields.strength, device)
         generator = torch.Generator("cpu")
         generator.set_state(handoff.generator_state)
-        return self._job(
-            fields,
-            handoff.latents,
-            sampler,
-            timesteps,
-            generator,
-            limits,
-            adds_noise=fields.cutoff is None,
-            steps_before=steps_before,
+        start = Start(
+            image=handoff.latents,
+            mask=handoff.mask,
+            sampler=sampler,
+            timesteps=timesteps,
+            generator=generator,
+            strength=fields.strength,
         )
+        return self._job(fields, start, limits)
 
     def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
         """The refiner model card's own use: improve a picture one has."""
         frame = Frame.decode(payload)
         wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
         sampler = self._sampler(wanted)
-        timesteps = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength, self.checkpoint.device)
-        image = Image.fromarray(pixels_of(frame))
-        generator = torch.Generator("cpu").manual_seed(wanted.seed)
-        return self._job(wanted, image, sampler, timesteps, generator, limits, adds_noise=True)
+        start = Start(
+            image=Image.fromarray(pixels_of(frame)),
+            sampler=sampler,
+            timesteps=samplers.img2img_steps(
+                sampler, wanted.num_inference_steps, wanted.strength, self.checkpoint.device
+            ),
+            generator=torch.Generator("cpu").manual_seed(wanted.seed),
+            strength=wanted.strength,
+        )
+        return self._job(wanted, start, limits)
 
-    def _job(
-        self,
-        wanted: HandOffFields | Refinement,
-        image: Tensor | Image.Image,
-        sampler: Any,
-        timesteps: Tensor,
-        generator: torch.Generator,
-        limits: Limits,
-        *,
-        adds_noise: bool,
-        steps_before: int = 0,
-    ) -> StageJob:
-        """`image` is latents [1, 4, h, w] or a picture."""
-        check_clip_skip(self.checkpoint, wanted.clip_skip)
-        pipeline = self.checkpoint.with_sampler(sampler)
-        if isinstance(image, Tensor):
-            height, width = image.shape[-2:]
-        else:
-            height, width = image.height // VAE_FACTOR, image.width // VAE_FACTOR
-
-        def prepare() -> Denoising:
-            latents = pipeline.prepare_latents(
-                pipeline.image_processor.preprocess(image),
-                timesteps[:1],
-                1,
-                1,
-                self.checkpoint.dtype,
-                self.checkpoint.device,
-                generator,
-                adds_noise,
-            )
-            size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
-            conditioning = refiner_conditioning(self.checkpoint, wanted, size_px, wanted.guidance_scale)
-            return denoising(
-                pipeline,
-                latents,
-                timesteps,
-                conditioning,
-                generator,
-                wanted.guidance_scale,
-                wanted.guidance_rescale,
-            )
-
+    def _job(self, wanted: HandOffFields | Refinement, start: Start, limits: Limits) -> StageJob:
         def finish(latents: Tensor) -> Frame:
             return self.stage.picture(latents, {"truncated": truncated(self.checkpoint, wanted)})
 
-        return self.stage.job(
-            prepare,
-            finish,
-            rows=rows(wanted.guidance_scale),
-            size=(height, width),
-            timesteps=timesteps,
-            decodes=True,
-            limits=limits,
-            steps_before=steps_before,
-        )
+        return self.stage.img2img_job(wanted, start, finish, decodes=True, limits=limits)
 
     def _sampler(self, wanted: HandOffFields | Refinement) -> Any:
         return samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
@@ -180,7 +130,7 @@ def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
     """One row, to measure the model's speed by."""
     words = RefineRequest(prompt="a picture", seed=0).with_defaults(checkpoint.defaults)
     size_px = (checkpoint.defaults.height, checkpoint.defaults.width)
-    return refiner_conditioning(checkpoint, words, size_px, guidance_scale=1.0)
+    return img2img_conditioning(checkpoint, words, size_px, guidance_scale=1.0)
 
 
 guard(RefinerRunner, DOOR)

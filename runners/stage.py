@@ -16,19 +16,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runners.door import Door
-from runners.frames import PREVIEWS, Frame, Kind
+from runners.frames import Frame, Kind
 from runners.metrics import StageMetrics, forget_the_dead
 from runners.server import look_after_server
 from runners.speed import Speed, measure
 from sdxl import checkpoint as checkpoints
 from sdxl import handoff
 from sdxl import sampler as samplers
-from sdxl.checkpoint import Checkpoint
+from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.config import Settings
+from sdxl.handoff_fields import HandOffFields
 from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
 from sdxl.preview import LatentToRGB, running_latents
+from sdxl.prompt import check_clip_skip, img2img_conditioning, rows
+from sdxl.request import Edit, Refinement
+from sdxl.start import Start
 from stepbatch.engine import Engine
 from stepbatch.job import Conditioning, Denoising, Job
 from stepbatch.padding import PaddedUNet
@@ -53,10 +57,9 @@ SLACK = 10.0  # work may take so many times as long as it should on a machine th
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class StageJob(Job[Frame]):
-    """A job that knows its share of its request."""
+    """A job that knows what comes after it."""
 
-    steps_before: int = 0  # of the request's steps, those that another stage has done, or will do
-    steps_after: int = 0
+    steps_after: int = 0  # those that are left to the refiner
 
 
 class RunnerStage:
@@ -115,13 +118,11 @@ class RunnerStage:
         timesteps: Tensor,
         decodes: bool,
         limits: Limits,
-        steps_before: int = 0,
         steps_after: int = 0,
     ) -> StageJob:
         """A job of latents of `size` (height, width); `decodes` says whether its finish makes a picture."""
         height, width = size
         return StageJob(
-            steps_before=steps_before,
             steps_after=steps_after,
             prepare=prepare,
             finish=finish,
@@ -139,6 +140,48 @@ class RunnerStage:
         latents = running_latents(denoising.sampler, denoising.latents, denoising.timesteps[next_step])
         return self._to_rgb.picture(latents)
 
+    def img2img_job(
+        self,
+        wanted: HandOffFields | Refinement | Edit,
+        start: Start,
+        finish: Callable[[Tensor], Frame],
+        *,
+        decodes: bool,
+        limits: Limits,
+        steps_after: int = 0,
+    ) -> StageJob:
+        """A job that begins with a picture, or with latents from another stage."""
+        check_clip_skip(self.checkpoint, wanted.clip_skip)
+        height, width = start.size
+
+        def prepare() -> Denoising:
+            pipeline = with_sampler(self.checkpoint.img2img, start.sampler)
+            latents, sampler = start.begin(pipeline)
+            size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
+            conditioning = img2img_conditioning(self.checkpoint, wanted, size_px, wanted.guidance_scale)
+            state = denoising(
+                pipeline,
+                latents,
+                start.timesteps,
+                conditioning,
+                start.generator,
+                wanted.guidance_scale,
+                wanted.guidance_rescale,
+            )
+            state.sampler = sampler
+            return state
+
+        return self.job(
+            prepare,
+            finish,
+            rows=rows(wanted.guidance_scale),
+            size=start.size,
+            timesteps=start.timesteps,
+            decodes=decodes,
+            limits=limits,
+            steps_after=steps_after,
+        )
+
     def picture(self, latents: Tensor, meta: dict[str, Any]) -> Frame:
         """Decodes latents [1, 4, h, w] to a result whose body is the picture's pixels."""
         begun = time.perf_counter()
@@ -151,12 +194,6 @@ class RunnerStage:
 def limits_of(ctx: bentoml.Context) -> Limits:
     """What the entry, or whoever calls the runner, says in the request's headers."""
     return Limits.from_headers(ctx.request.headers, SETTINGS.timeout_s)
-
-
-def previews_of(ctx: bentoml.Context) -> int:
-    """How many previews the entry wants of the request's whole way. Anything but a small number is none."""
-    wanted = ctx.request.headers.get(PREVIEWS, "")
-    return int(wanted) if wanted.isdecimal() and len(wanted) < 4 else 0
 
 
 def denoising(

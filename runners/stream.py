@@ -17,8 +17,8 @@ from bentoml.validators import ContentType
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from runners.frames import Frame, FrameError, Kind, next_frame
-from runners.stage import RunnerStage, StageJob, limits_of, previews_of
+from runners.frames import PREVIEWS, STEPS_BEFORE, Frame, FrameError, Kind, next_frame
+from runners.stage import RunnerStage, StageJob, limits_of
 from sdxl.errors import LATE, RelayError, invalid_request
 from sdxl.limits import Limits
 from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
@@ -56,7 +56,7 @@ async def stream_job(
     def post_step(done: int, _: int) -> None:
         nonlocal steps_done
         steps_done = done
-        is_due = job.steps_before + done in preview_steps
+        is_due = steps_before + done in preview_steps
         post(state(Kind.PROGRESS, stage.preview(job.denoising) if is_due else None))
 
     def post_end(future: Future[Frame]) -> None:
@@ -64,8 +64,9 @@ async def stream_job(
 
     try:
         job = make_job(payload, limits_of(ctx))
-        span = {"steps": job.steps, "before": job.steps_before, "after": job.steps_after}
-        preview_steps = steps_to_show(previews_of(ctx), job.steps_before + job.steps + job.steps_after)
+        span = {"steps": job.steps, "after": job.steps_after}
+        steps_before = _count(ctx, STEPS_BEFORE)
+        preview_steps = steps_to_show(_count(ctx, PREVIEWS), steps_before + job.steps + job.steps_after)
         job.on_step = post_step
         stage.engine.submit(job)
     except Exception as error:
@@ -81,6 +82,12 @@ async def stream_job(
             yield frame.encode()
     finally:
         job.cancel()
+
+
+def _count(ctx: Context, header: str) -> int:
+    """A small number that the entry's header says; anything else is none."""
+    said = ctx.request.headers.get(header, "")
+    return int(said) if said.isdecimal() and len(said) < 5 else 0
 
 
 def steps_to_show(previews: int, steps: int) -> set[int]:

@@ -49,11 +49,24 @@ class Checkpoint:
         encoders = (self.pipeline.text_encoder, self.pipeline.text_encoder_2)
         return min(encoder.config.num_hidden_layers for encoder in encoders if encoder is not None) - 1
 
-    def with_sampler(self, sampler: Any) -> Any:
-        """The pipeline as one job sees it: the same models, and the job's own sampler."""
-        own = copy.copy(self.pipeline)
-        own.scheduler = sampler
-        return own
+    @cached_property
+    def img2img(self) -> Any:
+        """The pipeline that begins with a picture, over the same models: StableDiffusionXLImg2ImgPipeline."""
+        if isinstance(self.pipeline, StableDiffusionXLImg2ImgPipeline):
+            return self.pipeline
+        return StableDiffusionXLImg2ImgPipeline(
+            **self.pipeline.components,
+            requires_aesthetics_score=False,  # which only a refiner's UNet takes
+            force_zeros_for_empty_prompt=self.pipeline.config.force_zeros_for_empty_prompt,
+            add_watermarker=False,
+        )
+
+
+def with_sampler(pipeline: Any, sampler: Any) -> Any:
+    """The pipeline as one job sees it: the same models, and the job's own sampler."""
+    own = copy.copy(pipeline)
+    own.scheduler = sampler
+    return own
 
 
 def load(stage: Stage, settings: Settings) -> Checkpoint:

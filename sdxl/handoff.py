@@ -33,9 +33,9 @@ _MT19937_WORDS = 624
 
 
 def max_bytes(max_pixels: int) -> int:
-    """The size of the largest document about a picture of so many pixels: one whose latents are float32."""
-    latents = LATENT_CHANNELS * 4 * max_pixels // PX_PER_LATENT**2
-    return 8 + MAX_HEADER_BYTES + GENERATOR_STATE_BYTES + latents
+    """The size of the largest document about a picture of so many pixels: float32 latents, and a mask."""
+    latents_and_mask = (LATENT_CHANNELS * 4 + 1) * max_pixels // PX_PER_LATENT**2
+    return 8 + MAX_HEADER_BYTES + GENERATOR_STATE_BYTES + latents_and_mask
 
 
 class HandOffTooLargeError(HandOffError):
@@ -67,11 +67,15 @@ class TensorShapeError(HandOffError):
 
 
 class LatentSizeError(HandOffError):
-    """The latents' size disagrees with the fields `width` and `height`."""
+    """The size of the latents, or of the mask, disagrees with the fields `width` and `height`."""
 
 
 class NonFiniteError(HandOffError):
     """The latents contain NaN or infinity."""
+
+
+class MaskValueError(HandOffError):
+    """The mask contains something other than 0 and 1."""
 
 
 class GeneratorStateError(HandOffError):
@@ -85,11 +89,14 @@ class HandOff:
     fields: HandOffFields
     latents: Tensor  # [1, 4, height / 8, width / 8], float32, float16 or bfloat16, on the CPU
     generator_state: Tensor  # [5056] uint8: torch.Generator("cpu").get_state()
+    mask: Tensor | None = None  # [1, 1, height / 8, width / 8] uint8: 1 where the picture is repainted, 0 where kept
 
     def encode(self) -> bytes:
         """Return the document; equal hand-offs give equal bytes."""
         metadata = {"format": FORMAT, "version": VERSION, **self.fields.to_metadata()}
         tensors = {"latents": self.latents.contiguous(), "generator_state": self.generator_state}
+        if self.mask is not None:
+            tensors["mask"] = self.mask
         return _with_sorted_header(save(tensors, metadata))
 
     @classmethod
@@ -104,13 +111,14 @@ class HandOff:
         fields = HandOffFields.from_metadata(_read_metadata(document))
         if (pixels := fields.width * fields.height) > max_pixels:
             raise HandOffTooLargeError(f"hand-off for a picture of {pixels} pixels, allowed are {max_pixels}")
-        if views.keys() != {"latents", "generator_state"}:
+        if views.keys() - {"mask"} != {"latents", "generator_state"}:
             names = shorten(sorted(views))
-            raise TensorNameError(f"hand-off tensors {names}, allowed are exactly generator_state and latents")
+            raise TensorNameError(f"hand-off tensors {names}, allowed are generator_state and latents, and mask or not")
         return cls(
             fields=fields,
             latents=_read_latents(views["latents"], fields),
             generator_state=_read_generator_state(views["generator_state"]),
+            mask=_read_mask(views["mask"], fields) if "mask" in views else None,
         )
 
 
@@ -140,13 +148,7 @@ def _read_metadata(document: bytes) -> dict[str, str]:
 
 
 def _read_latents(view: dict[str, Any], fields: HandOffFields) -> Tensor:
-    got = view["shape"]
-    if len(got) != 4 or got[:2] != [1, LATENT_CHANNELS]:
-        raise TensorShapeError(f"latents of shape {shorten(got)}, allowed is [1, 4, height / 8, width / 8]")
-    allowed = [1, LATENT_CHANNELS, fields.height // PX_PER_LATENT, fields.width // PX_PER_LATENT]
-    if got != allowed:
-        size = f"{fields.width} x {fields.height} pixels"
-        raise LatentSizeError(f"latents of shape {got} for {size}, allowed is {allowed}")
+    _check_shape("latents", view["shape"], LATENT_CHANNELS, fields)
     if view["dtype"] not in _LATENT_DTYPES:
         raise TensorDtypeError(f"latents of dtype {view['dtype']}, allowed are {', '.join(_LATENT_DTYPES)}")
     dtype, word, exponent = _LATENT_DTYPES[view["dtype"]]
@@ -154,7 +156,26 @@ def _read_latents(view: dict[str, Any], fields: HandOffFields) -> Tensor:
     # shares its pool of threads with a model that runs on the CPU: 0.1 ms then becomes 30 ms.
     if ((np.frombuffer(view["data"], dtype=word) & exponent) == exponent).any():
         raise NonFiniteError("latents with NaN or infinity, allowed are finite values")
-    return torch.frombuffer(view["data"], dtype=dtype).reshape(got)
+    return torch.frombuffer(view["data"], dtype=dtype).reshape(view["shape"])
+
+
+def _read_mask(view: dict[str, Any], fields: HandOffFields) -> Tensor:
+    _check_shape("mask", view["shape"], 1, fields)
+    if view["dtype"] != "U8":
+        raise TensorDtypeError(f"mask of dtype {view['dtype']}, allowed is U8")
+    values = np.frombuffer(view["data"], dtype=np.uint8)
+    if values.max() > 1:
+        raise MaskValueError(f"mask with the value {values.max()}, allowed are 0 and 1")
+    return torch.frombuffer(view["data"], dtype=torch.uint8).reshape(view["shape"])
+
+
+def _check_shape(name: str, got: list[int], channels: int, fields: HandOffFields) -> None:
+    if len(got) != 4 or got[:2] != [1, channels]:
+        raise TensorShapeError(f"{name} of shape {shorten(got)}, allowed is [1, {channels}, height / 8, width / 8]")
+    allowed = [1, channels, fields.height // PX_PER_LATENT, fields.width // PX_PER_LATENT]
+    if got != allowed:
+        size = f"{fields.width} x {fields.height} pixels"
+        raise LatentSizeError(f"{name} of shape {got} for {size}, allowed is {allowed}")
 
 
 def _read_generator_state(view: dict[str, Any]) -> Tensor:

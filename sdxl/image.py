@@ -3,14 +3,16 @@
 The entry service calls this in threads.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from imwatermark import WatermarkEncoder
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -23,6 +25,11 @@ MEDIA_TYPES: dict[OutputFormat, str] = {"png": "image/png", "jpeg": "image/jpeg"
 WATERMARK_BITS = [int(bit) for bit in "101100111110110010010000011110111011000110011110"]  # diffusers' own
 WATERMARK_MIN_WIDTH_PX = 256  # diffusers leaves narrower pictures as they are
 WATERMARK_MIN_PIXELS = 256 * 256  # invisible-watermark refuses smaller ones
+
+MaskConvention = Literal["white", "transparent"]
+
+# Latents are repainted in blocks of 8 x 8 pixels, so what is new goes on past the mask's edge by up to 7.
+FADE_PX = 8
 
 MAX_JPEG_SCANS = 100  # encoders write about ten; a scan of 16 bytes can cost a decoder milliseconds
 
@@ -87,6 +94,22 @@ def read_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> Im
     Raises UnsupportedPictureError, PictureTooLargeError or BrokenPictureError. The number of pixels is
     checked before any is decoded.
     """
+    return _read(upload, _flattened, max_bytes=max_bytes, max_pixels=max_pixels)
+
+
+def read_mask(upload: bytes | Path, *, repaint: MaskConvention, max_bytes: int, max_pixels: int) -> Image.Image:
+    """Decode an upload to a mask of mode L: 255 where the picture is to be repainted, 0 where it is kept.
+
+    `repaint` says what the file marks so: "white" (diffusers; transparency counts as black) or "transparent"
+    (OpenAI; colours are ignored). Raises what :func:`read_picture` raises.
+    """
+    convert = _whiteness if repaint == "white" else _transparency
+    return _read(upload, convert, max_bytes=max_bytes, max_pixels=max_pixels)
+
+
+def _read(
+    upload: bytes | Path, convert: Callable[[Image.Image], Image.Image], *, max_bytes: int, max_pixels: int
+) -> Image.Image:
     size_bytes = upload.stat().st_size if isinstance(upload, Path) else len(upload)
     if size_bytes > max_bytes:
         raise PictureTooLargeError(f"picture of {size_bytes} bytes, allowed are {max_bytes}")
@@ -95,7 +118,7 @@ def read_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> Im
     try:
         picture = reader(BytesIO(data))
         _check_pixels(picture, max_pixels)
-        return _flattened(ImageOps.exif_transpose(picture))
+        return convert(ImageOps.exif_transpose(picture))
     except PictureError:
         raise
     except Exception as error:  # for broken data Pillow raises a dozen kinds, from SyntaxError to zlib.error
@@ -125,13 +148,35 @@ def _check_pixels(picture: Image.Image, max_pixels: int) -> None:
         raise PictureTooLargeError(f"picture of {size}, allowed are {max_pixels}")
 
 
-def _flattened(picture: Image.Image) -> Image.Image:
+def paste_original(edited: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
+    """Put the original's pixels over what `edited`, of the original's size or less, should have kept.
+
+    Where the mask (mode L) is 0, they fade in over some :data:`FADE_PX` pixels from its edge: cut off there, what
+    is new would show the edge. From mid-gray on, where latents are repainted, nothing of them is left.
+    """
+    original, mask = (image.resize(edited.size, Image.Resampling.LANCZOS) for image in (original, mask))
+    blurred = mask.filter(ImageFilter.GaussianBlur(FADE_PX / 2))  # half its white at the edge, none at FADE_PX
+    doubled = ImageChops.add(blurred, blurred)
+    return Image.composite(edited, original, ImageChops.lighter(mask, doubled))
+
+
+def _whiteness(mask: Image.Image) -> Image.Image:
+    return _flattened(mask, onto="black").convert("L")
+
+
+def _transparency(mask: Image.Image) -> Image.Image:
+    if not mask.has_transparency_data:
+        raise PictureError("mask without transparency, allowed are masks that are transparent where to repaint")
+    return ImageOps.invert(mask.convert("RGBA").getchannel("A"))
+
+
+def _flattened(picture: Image.Image, onto: str = "white") -> Image.Image:
     if picture.mode == "I;16":  # Pillow's own conversion cuts off at 255 instead of scaling
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert("RGB")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    background = Image.new("RGBA", picture.size, onto)
+    return Image.alpha_composite(background, picture.convert("RGBA")).convert("RGB")
 
 
 def _with_watermark(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 
@@ -26,6 +27,32 @@ def decode(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
     levels = pipeline.image_processor.postprocess(picture, output_type="np")[0]
     pixels: NDArray[np.uint8] = (levels * 255).round().astype(np.uint8)
     return pixels
+
+
+def encode(
+    pipeline: Any,
+    picture: Image.Image | Tensor,
+    timesteps: Tensor,
+    generator: torch.Generator,
+    *,
+    adds_noise: bool,
+) -> Tensor:
+    """The latents [1, 4, height/8, width/8] that img2img begins with, by StableDiffusionXLImg2ImgPipeline.
+
+    A picture is scaled down to multiples of 8 pixels and drawn from what the VAE gives; latents stay as they are. The
+    noise is that of the first timestep.
+    """
+    latents: Tensor = pipeline.prepare_latents(
+        pipeline.image_processor.preprocess(picture),
+        timesteps[:1],
+        1,
+        1,
+        pipeline.unet.dtype,
+        pipeline.unet.device,
+        generator,
+        adds_noise,
+    )
+    return latents
 
 
 def unscale(vae: Any, latents: Tensor) -> Tensor:

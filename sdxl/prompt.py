@@ -9,11 +9,11 @@ import torch
 from sdxl.checkpoint import Checkpoint
 from sdxl.errors import invalid_field
 from sdxl.handoff_fields import HandOffFields
-from sdxl.request import Generation, Pair, Refinement
+from sdxl.request import Edit, Generation, Pair, Refinement
 from stepbatch.job import Conditioning
 
 # What the text encoders and the size conditioning are told by.
-Words = Generation | Refinement | HandOffFields
+Words = Generation | Refinement | Edit | HandOffFields
 
 
 def rows(guidance_scale: float) -> int:
@@ -41,9 +41,9 @@ def base_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guidance
     return _conditioning(checkpoint, words, guidance_scale, positive, negative)
 
 
-def refiner_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guidance_scale: float) -> Conditioning:
-    """The refiner's conditioning for a picture of `size`, as StableDiffusionXLImg2ImgPipeline makes it."""
-    pipeline = checkpoint.pipeline
+def img2img_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guidance_scale: float) -> Conditioning:
+    """Either stage's conditioning for a change to a picture of `size`, as StableDiffusionXLImg2ImgPipeline makes it."""
+    pipeline = checkpoint.img2img
     original, target = words.original_size or size, words.target_size or size
     positive, negative = pipeline._get_add_time_ids(
         original,

@@ -6,6 +6,7 @@ A request holds what came, None for what was left out. `GenerationRequest.with_d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -30,6 +31,7 @@ SamplerName = Literal[
     "unipc", "deis", "lcm",
 ]  # fmt: skip
 RefineMode = Literal["ensemble", "sdedit", "none"]
+EditRefineMode = Literal["ensemble", "none"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -67,7 +69,7 @@ class _Model(BaseModel):
 
 
 class _Request(_Model):
-    """The fields that both endpoints have. Pairs are (height, width) or (top, left) in pixels, as in diffusers."""
+    """The fields that all endpoints have. Pairs are (height, width) or (top, left) in pixels, as in diffusers."""
 
     prompt: Prompt
     prompt_2: Text | None = None
@@ -107,10 +109,8 @@ class GenerationRequest(_Request):
 
         `guidance_scale` counts for both stages unless the refiner's is given.
         """
-        values = self.model_dump(exclude_none=True, exclude=_PICTURE_FIELDS)
-        if self.guidance_scale is not None:
-            values.setdefault("refiner_guidance_scale", self.guidance_scale)
-        return Generation.model_validate({**defaults.model_dump(exclude_none=True), **values})
+        own = defaults.of((*_OF_BOTH_STAGES, "width", "height", "refine", "strength"))
+        return Generation.model_validate({**own, **_given_to_both(self)})
 
 
 class StreamRequest(GenerationRequest):
@@ -124,14 +124,18 @@ class StreamRequest(GenerationRequest):
         return GenerationRequest.model_validate(self.model_dump(exclude={"previews"}))
 
 
-class RefineRequest(_Request):
-    """A better picture from a picture (`POST /refine`), whose file comes in a field of its own."""
+class _FormRequest(_Request):
+    """A request that comes as a form, for a file comes with it."""
 
     @field_validator("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
         """Gives back the text that BentoML has read as JSON in a form's field: a prompt may be `123`."""
         return str(value) if isinstance(value, int | float) else value
+
+
+class RefineRequest(_FormRequest):
+    """A better picture from a picture (`POST /refine`), whose file comes in a field of its own."""
 
     def with_defaults(self, defaults: Defaults) -> Refinement:
         """Settles what was left out; guidance falls back to the checkpoint's guidance for the refiner."""
@@ -141,7 +145,33 @@ class RefineRequest(_Request):
         return Refinement.model_validate({**own, **guidance, **values})
 
 
-_PICTURE_FIELDS = {"output_format", "quality", "watermark"}  # for the entry service alone
+class EditRequest(_FormRequest):
+    """A picture changed by a prompt (`POST /edit`); its file, and a mask's, come in fields of their own."""
+
+    refiner_guidance_scale: Guidance | None = None
+    refine: EditRefineMode | None = None
+    high_noise_frac: OpenShare | None = None
+    paste_original: Annotated[bool, Strict()] = True
+
+    def with_defaults(self, defaults: Defaults, *, has_mask: bool) -> Edit:
+        """Settles what was left out, as `GenerationRequest.with_defaults` does."""
+        own = {
+            "strength": defaults.inpaint_strength if has_mask else defaults.edit_strength,
+            "refine": "none" if defaults.refine == "none" else "ensemble",
+        }
+        return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **_given_to_both(self)})
+
+
+PictureRequest = GenerationRequest | RefineRequest | EditRequest
+_PICTURE_FIELDS = {"output_format", "quality", "watermark", "paste_original"}  # for the entry service alone
+_OF_BOTH_STAGES = ("num_inference_steps", "guidance_scale", "refiner_guidance_scale", "scheduler", "high_noise_frac")
+
+
+def _given_to_both(request: GenerationRequest | EditRequest) -> dict[str, object]:
+    values = request.model_dump(exclude_none=True, exclude=_PICTURE_FIELDS)
+    if request.guidance_scale is not None:
+        values.setdefault("refiner_guidance_scale", request.guidance_scale)
+    return values
 
 
 class _Settled(_Model):
@@ -166,19 +196,30 @@ class _Settled(_Model):
     clip_skip: int | None = None
 
 
-class Generation(_Settled):
-    """A `GenerationRequest` with nothing left open. Without an original or target size, the picture's own counts."""
+class _OfBothStages(_Settled):
+    """Without an original or target size, the picture's own counts."""
 
-    width: int
-    height: int
     refiner_guidance_scale: float
-    refine: RefineMode
     high_noise_frac: float
 
     @model_validator(mode="before")
     @classmethod
     def _one_guidance_for_both(cls, values: dict[str, object]) -> dict[str, object]:
         return {"refiner_guidance_scale": values["guidance_scale"], **values}
+
+
+class Generation(_OfBothStages):
+    """A `GenerationRequest` with nothing left open."""
+
+    width: int
+    height: int
+    refine: RefineMode
+
+
+class Edit(_OfBothStages):
+    """An `EditRequest` with nothing left open."""
+
+    refine: EditRefineMode
 
 
 class Refinement(_Settled):
@@ -197,11 +238,18 @@ class Defaults(_Model):
     refine: RefineMode = "ensemble"
     high_noise_frac: OpenShare = 0.8
     strength: Strength = 0.3
+    edit_strength: Strength = 0.8
+    inpaint_strength: Strength = 0.9999
+    """Of an edit with a mask. At 1, diffusers begins with pure noise instead of noise over the original."""
 
     @property
     def for_refiner(self) -> float:
         """The guidance scale of the refiner stage."""
         return self.guidance_scale if self.refiner_guidance_scale is None else self.refiner_guidance_scale
+
+    def of(self, fields: Iterable[str]) -> dict[str, object]:
+        """Those of the fields that have a value."""
+        return self.model_dump(exclude_none=True, include=set(fields))
 
     def of_size(self, side_px: int) -> Self:
         """These defaults for a checkpoint whose native size is a square of `side_px`."""

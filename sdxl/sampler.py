@@ -95,14 +95,18 @@ def base_steps(sampler: Any, num_inference_steps: int, cutoff: int | None, devic
     count = int((timesteps >= cutoff).sum())
     for share, stage in ((count, "base"), (len(timesteps) - count, "refiner")):
         if share == 0:
-            raise RelayError(
-                400,
-                "no_step",
-                f"num_inference_steps: got {num_inference_steps}, of which none falls to the {stage}"
-                f" at cutoff {cutoff}; allowed: more steps, another high_noise_frac, or refine=none",
-                field="num_inference_steps",
-                got=num_inference_steps,
-            )
+            raise _no_step(num_inference_steps, stage, cutoff)
+    return timesteps[:count]
+
+
+def edit_steps(sampler: Any, num_inference_steps: int, strength: float, cutoff: int | None, device: str) -> Tensor:
+    """The base's timesteps of an edit: of the last `strength`, those at or above the cutoff, which may be none."""
+    timesteps = img2img_steps(sampler, num_inference_steps, strength, device)
+    if cutoff is None:
+        return timesteps
+    count = int((timesteps >= cutoff).sum())
+    if count == len(timesteps):
+        raise _no_step(num_inference_steps, "refiner", cutoff)
     return timesteps[:count]
 
 
@@ -130,6 +134,17 @@ def img2img_steps(sampler: Any, num_inference_steps: int, strength: float, devic
             f"at least {1 / num_inference_steps:.4g}, so that one of {num_inference_steps} steps is left",
         )
     return _from(sampler, (num_inference_steps - count) * sampler.order)
+
+
+def _no_step(num_inference_steps: int, stage: str, cutoff: int) -> RelayError:
+    return RelayError(
+        400,
+        "no_step",
+        f"num_inference_steps: got {num_inference_steps}, of which none falls to the {stage}"
+        f" at cutoff {cutoff}; allowed: more steps, another high_noise_frac, or refine=none",
+        field="num_inference_steps",
+        got=num_inference_steps,
+    )
 
 
 def _from(sampler: Any, first: int) -> Tensor:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from starlette.datastructures import FormData, UploadFile
 
 from entry.contracts import MODEL
+from entry.route import check_file
 from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.request import (
     MAX_SIDE_PX,
@@ -34,7 +35,6 @@ from sdxl.request import (
 
 # Clients send these whether or not their user has chosen one, so they mean the one model that there is.
 OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")
-MAX_FILES = 4  # more than are allowed, so that an error can say which is too many
 IMAGE_FIELDS = ("image", "image[]")
 IGNORED = {
     "quality": "num_inference_steps decides",
@@ -216,12 +216,8 @@ def _value(text: str) -> Any:
 
 
 def _check_files(form: FormData) -> None:
-    images = [value for name in IMAGE_FIELDS for value in form.getlist(name)]
-    if len(images) != 1 or not isinstance(images[0], UploadFile):
-        raise invalid_field("image", f"{len(images)} values", "one picture as a file: PNG, JPEG or WebP")
-    masks = form.getlist("mask")
-    if len(masks) > 1 or not all(isinstance(mask, UploadFile) for mask in masks):
-        raise invalid_field("mask", f"{len(masks)} values", "one picture as a file, or none")
+    check_file("image", [part for name in IMAGE_FIELDS for part in form.getlist(name)], is_required=True)
+    check_file("mask", form.getlist("mask"), is_required=False)
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) and name not in (*IMAGE_FIELDS, "mask"):
             raise invalid_field(name, value.filename, "no file; the files are image and mask")

@@ -70,7 +70,7 @@ class FalseRunner:
     async def _stream(self, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
         stream = web.StreamResponse()
         await stream.prepare(request)
-        meta = {"work": self.work, "place": 0, "step": 0, "steps": 1, "before": 0, "after": 0}
+        meta = {"work": self.work, "place": 0, "step": 0, "steps": 1, "after": 0}
         await stream.write(Frame(kind=Kind.ACCEPTED, meta=meta).encode())
         match behaviour:
             case "silent":

@@ -17,7 +17,7 @@ from runners.frames import Frame, Kind
 from sdxl.errors import LATE, RelayError
 
 PICTURE = PictureFile(data=b"a file", media_type="image/png", width_px=8, height_px=8, seed=1, warnings={}, spent_ms={})
-META: dict[str, Any] = {"place": None, "steps": 3, "before": 0, "after": 0}
+META: dict[str, Any] = {"place": None, "steps": 3, "after": 0}
 
 
 def step(follower: Follower, number: int) -> None:

@@ -10,8 +10,8 @@ import pytest
 from entry.progress import Follower, Progress
 from runners.frames import Frame, Kind
 
-BASE: dict[str, Any] = {"steps": 8, "before": 0, "after": 2, "place": None}
-REFINER: dict[str, Any] = {"steps": 2, "before": 8, "after": 0, "place": None}
+BASE: dict[str, Any] = {"steps": 8, "after": 2, "place": None}
+REFINER: dict[str, Any] = {"steps": 2, "after": 0, "place": None}
 
 
 def frame(kind: Kind = Kind.PROGRESS, body: bytes = b"", **meta: Any) -> Frame:
@@ -21,7 +21,9 @@ def frame(kind: Kind = Kind.PROGRESS, body: bytes = b"", **meta: Any) -> Frame:
 def told(*frames: tuple[str, Frame]) -> list[Progress]:
     heard: list[Progress] = []
     follower = Follower(heard.append)
-    for stage, each in frames:
+    for index, (stage, each) in enumerate(frames):
+        if index and stage != frames[index - 1][0]:
+            follower.to_next_stage()
         follower.hear(stage, each)
     return heard
 
@@ -59,6 +61,8 @@ def test_the_time_left_goes_by_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) 
     heard: list[Progress] = []
     follower = Follower(heard.append)
     for stage, meta, step in (*(("base", BASE, step) for step in range(1, 9)), ("refiner", REFINER, 1)):
+        if stage == "refiner":
+            follower.to_next_stage()
         follower.hear(stage, frame(**meta, step=step))
         now += 2.0
     assert heard[0].eta_s is None
@@ -70,3 +74,12 @@ def test_a_stage_that_begins_anew_starts_a_new_pace() -> None:
     heard = told(*(("base", frame(**BASE, step=step)) for step in (1, 2, 3, 1)))
     assert [each.done for each in heard] == [1, 2, 3, 1]
     assert heard[-1].eta_s is None
+
+
+def test_a_runner_is_asked_for_its_share_of_the_previews() -> None:
+    assert Follower().headers == {}
+    follower = Follower(previews=3)
+    assert follower.headers == {"x-previews": "3", "x-steps-before": "0"}
+    follower.hear("base", frame(**BASE, step=8))
+    follower.to_next_stage()
+    assert follower.headers == {"x-previews": "3", "x-steps-before": "8"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners import frames
-from runners.frames import Frame, FrameError, Kind, next_frame, pixels_of, read_frames
+from runners.frames import Frame, FrameError, Kind, mask_of, next_frame, pixels_of, read_frames
 
 FRAMES = st.builds(
     Frame,
@@ -62,7 +62,20 @@ def test_pixels() -> None:
     assert np.array_equal(pixels_of(frame), pixels)
 
 
-@pytest.mark.parametrize("meta", [{}, {"height": 2}, {"height": 3, "width": 3}])
+def test_a_mask_follows_the_pixels() -> None:
+    pixels, mask = np.arange(18, dtype=np.uint8).reshape(2, 3, 3), np.arange(6, dtype=np.uint8).reshape(2, 3)
+    meta = {"height": 2, "width": 3, "has_mask": True}
+    frame = Frame(kind=Kind.PICTURE, meta=meta, body=pixels.tobytes() + mask.tobytes())
+    assert np.array_equal(pixels_of(frame), pixels)
+    found = mask_of(frame)
+    assert found is not None
+    assert np.array_equal(found, mask)
+    assert mask_of(Frame(kind=Kind.PICTURE, meta={**meta, "has_mask": False}, body=pixels.tobytes())) is None
+
+
+@pytest.mark.parametrize(
+    "meta", [{}, {"height": 2}, {"height": 3, "width": 3}, {"height": 2, "width": 3, "has_mask": True}]
+)
 def test_pixels_that_disagree_with_the_size(meta: dict[str, int]) -> None:
     with pytest.raises(FrameError):
         pixels_of(Frame(kind=Kind.RESULT, meta=meta, body=bytes(18)))

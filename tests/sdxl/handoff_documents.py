@@ -34,13 +34,14 @@ ENSEMBLE: dict[str, Any] = {
 }
 
 
-def make(dtype: torch.dtype = torch.float16, **changes: Any) -> HandOff:
+def make(dtype: torch.dtype = torch.float16, *, has_mask: bool = False, **changes: Any) -> HandOff:
     fields = HandOffFields(**{**ENSEMBLE, **changes})
     generator = torch.Generator("cpu").manual_seed(7)
     torch.randn(5, generator=generator)
     shape = (1, 4, fields.height // 8, fields.width // 8)
     latents = torch.arange(math.prod(shape), dtype=torch.float32).sub(256).div(128).reshape(shape).to(dtype)
-    return HandOff(fields=fields, latents=latents, generator_state=generator.get_state())
+    mask = latents[:, 3:].gt(1.5).to(torch.uint8) if has_mask else None
+    return HandOff(fields=fields, latents=latents, generator_state=generator.get_state(), mask=mask)
 
 
 def decode(document: bytes) -> HandOff:
@@ -66,7 +67,8 @@ def with_metadata(**changes: str | None) -> bytes:
 
 
 def with_tensor(name: str, **changes: object) -> bytes:
-    header, data = parts(make().encode())
+    """A mask is there only if it is what is changed."""
+    header, data = parts(make(has_mask=name == "mask").encode())
     header[name] |= changes
     return joined(header, data)
 

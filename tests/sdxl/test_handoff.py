@@ -3,6 +3,7 @@
 import hashlib
 import math
 import struct
+from typing import Any
 
 import pytest
 import torch
@@ -41,6 +42,27 @@ def test_round_trip_is_exact(dtype: torch.dtype) -> None:
 def test_round_trip_of_sdedit() -> None:
     sent = make(mode="sdedit", cutoff=None, strength=0.3)
     assert decode(sent.encode()).fields == sent.fields
+
+
+@pytest.mark.parametrize("mode", [{}, {"mode": "sdedit", "cutoff": None, "strength": 0.3}], ids=str)
+def test_round_trip_with_a_mask(mode: dict[str, Any]) -> None:
+    sent = make(has_mask=True, **mode)
+    received = decode(sent.encode())
+    assert sent.mask is not None
+    assert received.mask is not None
+    assert received.mask.dtype == torch.uint8
+    assert torch.equal(received.mask, sent.mask)
+    assert 0 < sent.mask.sum() < sent.mask.numel()
+    assert torch.equal(received.latents, sent.latents)
+    assert torch.equal(received.generator_state, sent.generator_state)
+    assert decode(make().encode()).mask is None
+
+
+def test_the_largest_document_has_a_mask() -> None:
+    document = make(torch.float32, has_mask=True).encode()
+    header, data = parts(document)
+    assert header["mask"] == {"dtype": "U8", "shape": [1, 1, 8, 16], "data_offsets": [7_104, 7_232]}
+    assert len(data) == handoff.max_bytes(128 * 64) - handoff.MAX_HEADER_BYTES - 8
 
 
 def test_the_refiner_draws_what_the_base_would_have_drawn() -> None:
@@ -140,6 +162,17 @@ def test_too_large() -> None:
         (with_metadata(width="256"), handoff.LatentSizeError),
         (joined(HEADER, b"\x00\x7c" + DATA[2:]), handoff.NonFiniteError),
         (joined(HEADER, b"\x01\x7e" + DATA[2:]), handoff.NonFiniteError),
+        (with_tensor("mask", dtype="I8"), handoff.TensorDtypeError),
+        (with_tensor("mask", dtype="BOOL"), handoff.TensorDtypeError),
+        (with_tensor("mask", shape=[8, 16]), handoff.TensorShapeError),
+        (with_tensor("mask", shape=[1, 4, 4, 8]), handoff.TensorShapeError),
+        (with_tensor("mask", shape=[1, 1, 16, 8]), handoff.LatentSizeError),
+        (make(has_mask=True).encode()[:-1] + b"\x02", handoff.MaskValueError),
+        (make(has_mask=True).encode()[:-1] + b"\xff", handoff.MaskValueError),
+        (
+            joined({"mask": HEADER["latents"], "__metadata__": HEADER["__metadata__"]}, DATA[:1024]),
+            handoff.TensorNameError,
+        ),
         (joined(HEADER, DATA[:1024] + bytes(5056)), handoff.GeneratorStateError),
         (with_state(8, "<i", 0), handoff.GeneratorStateError),
         (with_state(8, "<i", 625), handoff.GeneratorStateError),

@@ -19,6 +19,9 @@ from tests.sdxl.handoff_documents import DATA, ENSEMBLE, decode, joined, make, w
         joined({f"{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(2_000)}, b""),
         b"\xff" * 1_000_000,
         with_metadata(prompt="\x00" * 20_000),
+        with_tensor("mask", shape=[1, 1, 2**31, 2**31]),
+        with_tensor("mask", shape=[0, 1, 8, 16], data_offsets=[0, 0]),
+        with_tensor("mask", data_offsets=[0, 128]),
     ],
 )
 def test_hostile_documents_are_refused_quickly(document: bytes) -> None:
@@ -42,6 +45,9 @@ def decodes_or_is_refused(document: bytes) -> None:
     except HandOffError:
         return
     assert torch.isfinite(decoded.latents).all()
+    if decoded.mask is not None:
+        assert decoded.mask.shape == (1, 1, *decoded.latents.shape[2:])
+        assert decoded.mask.max() <= 1
     torch.randn(1_000, generator=torch.Generator("cpu").set_state(decoded.generator_state))
 
 
@@ -68,6 +74,18 @@ def test_bit_flips(flips: list[tuple[int, int]]) -> None:
     decodes_or_is_refused(bytes(document))
 
 
+MASKED = make(has_mask=True).encode()
+
+
+@SETTINGS
+@given(st.lists(st.tuples(st.integers(0, len(MASKED) - 1), st.integers(0, 7)), min_size=1, max_size=4))
+def test_bit_flips_with_a_mask(flips: list[tuple[int, int]]) -> None:
+    document = bytearray(MASKED)
+    for offset, bit in flips:
+        document[offset] ^= 1 << bit
+    decodes_or_is_refused(bytes(document))
+
+
 @SETTINGS
 @given(st.sampled_from(sorted(ENSEMBLE)), st.text(max_size=20) | st.floats().map(str) | st.integers().map(str))
 def test_any_text_in_any_field(field: str, text: str) -> None:
@@ -83,7 +101,7 @@ JSON_VALUES = st.recursive(
 
 @SETTINGS
 @given(
-    st.sampled_from(["latents", "generator_state"]),
+    st.sampled_from(["latents", "generator_state", "mask"]),
     st.sampled_from(["dtype", "shape", "data_offsets", "x"]),
     JSON_VALUES,
 )

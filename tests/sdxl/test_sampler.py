@@ -11,6 +11,7 @@ from sdxl.sampler import (
     base_steps,
     cutoff_timestep,
     digest,
+    edit_steps,
     img2img_steps,
     make_sampler,
     refiner_steps,
@@ -51,6 +52,27 @@ def test_img2img_takes_the_last_steps(name: SamplerName) -> None:
 def test_a_strength_that_leaves_no_step() -> None:
     with pytest.raises(RelayError, match=r"strength: got 0\.04"):
         img2img_steps(make_sampler("euler", CONFIG), 20, 0.04, "cpu")
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.7, 1.0])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_both_stages_timesteps_of_an_edit_tile(name: SamplerName, strength: float) -> None:
+    whole = edit_steps(make_sampler(name, CONFIG), 20, strength, None, "cpu")
+    assert [*whole] == [*img2img_steps(make_sampler(name, CONFIG), 20, strength, "cpu")]
+    first = edit_steps(make_sampler(name, CONFIG), 20, strength, 200, "cpu")
+    second = refiner_steps(make_sampler(name, CONFIG), 20, 200, "cpu")
+    again = len(first) + len(second) - len(whole)
+    assert again == (1 if name == "heun" and len(first) % 2 == 1 else 0)
+    assert [*first, *second[again:]] == [*whole]
+
+
+def test_an_edit_under_the_cutoff_leaves_the_base_no_step() -> None:
+    assert len(edit_steps(make_sampler("euler", CONFIG), 20, 0.1, 200, "cpu")) == 0
+
+
+def test_an_edit_that_leaves_the_refiner_no_step() -> None:
+    with pytest.raises(RelayError, match="none falls to the refiner"):
+        edit_steps(make_sampler("euler", CONFIG), 2, 1.0, cutoff_timestep(0.9999), "cpu")
 
 
 def test_lcm_knows_50_steps_at_most() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.service.server import ROOT, Server
+from tests.service.test_edit import a_mask
 from tests.service.test_refine import a_picture, as_png
 from training.judge import judge
 from training.scenes import Scene, Solid
@@ -72,6 +73,26 @@ with bentoml.SyncHTTPClient("http://127.0.0.1:3000") as client:
     ended = run_python(code, server, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert levels(tmp_path / "refined.png").shape == (128, 128, 3)
+
+
+def test_the_python_client_edits(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(as_png(a_picture()))
+    (tmp_path / "mask.png").write_bytes(as_png(a_mask()))
+    code = f"""
+import bentoml, shutil
+from pathlib import Path
+with bentoml.SyncHTTPClient("http://127.0.0.1:3000") as client:
+    fields = dict(image=Path("picture.png"), prompt="{PROMPT}", seed=1, num_inference_steps=10)
+    shutil.copy(client.edit(**fields), "edited.png")
+    shutil.copy(client.edit(**fields, mask=Path("mask.png")), "inpainted.png")
+"""
+    ended = run_python(code, server, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    original, edited, inpainted = (
+        levels(tmp_path / f"{name}.png")[:, :24] for name in ("picture", "edited", "inpainted")
+    )
+    assert np.array_equal(inpainted, original), "far from the mask"
+    assert not np.array_equal(edited, original)
 
 
 def test_the_python_client_is_told_of_errors(server: Server, tmp_path: Path) -> None:

@@ -15,11 +15,14 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.sdxl.handoff_documents import joined, make, with_metadata, with_state, with_tensor
 from tests.service.server import Server, Serving
 from tests.service.split import TOKEN, Split, ask_runner, caller, serving_split
+from tests.service.test_edit import a_mask
 from tests.service.test_pickle import MEDIA_TYPE, Attack
+from tests.service.test_refine import a_picture, as_png
 
 PROMPT = "a red cube on top of a blue sphere, yellow background"
 MIB = 2**20
@@ -44,6 +47,20 @@ def test_the_same_refined_picture_as_on_one_host(server: Server, split: Split) -
     request: dict[str, Any] = {"data": {"prompt": PROMPT, "seed": "5"}, "files": {"image": ("p.png", picture)}}
     here, apart = (each.post("/refine", **request) for each in (server, split.server))
     assert here.status_code == 200
+    assert apart.content == here.content
+
+
+@pytest.mark.parametrize("strength", ["0.7", "0.1"])
+@pytest.mark.parametrize("mask", [None, a_mask()], ids=["img2img", "inpainting"])
+def test_the_same_edited_picture_as_on_one_host(
+    server: Server, split: Split, mask: Image.Image | None, strength: str
+) -> None:
+    files = {"image": ("p.png", as_png(a_picture()))}
+    if mask is not None:
+        files["mask"] = ("m.png", as_png(mask))
+    request: dict[str, Any] = {"data": {"prompt": PROMPT, "seed": "5", "strength": strength}, "files": files}
+    here, apart = (each.post("/edit", **request) for each in (server, split.server))
+    assert here.status_code == 200, here.text
     assert apart.content == here.content
 
 
@@ -77,6 +94,9 @@ def bodies() -> dict[str, bytes]:
         "overlap": with_tensor("generator_state", data_offsets=[0, 5_056]),
         "huge offsets": with_tensor("latents", data_offsets=[0, 2**62]),
         "dtype": with_tensor("latents", dtype="F64"),
+        "mask": with_tensor("mask", dtype="I8"),
+        "huge mask": with_tensor("mask", shape=[1, 1, 2**40, 2**40]),
+        "gray mask": make(has_mask=True).encode()[:-1] + b"\x80",
         "infinity": make().encode().replace(b"\x00\x3c", b"\x00\x7c"),
         "version": with_metadata(version="2"),
         "no version": with_metadata(version=None),
@@ -129,7 +149,9 @@ def test_bodies_have_their_limits(split: Split) -> None:
     assert ask_runner(split.refiner, "/docs.json", content=b" ").status_code == 413
     head = {f"x-{i}": "x" * 1_000 for i in range(100)}
     assert ask_runner(split.refiner, content=b"", headers=head).status_code == 400
-    assert ask_runner(split.refiner, "/refine", content=b"a frame?").status_code == 400
+    assert ask_runner(split.base, "/edit", content=b" " * 20 * MIB).status_code == 413
+    for runner, path in ((split.refiner, "/refine"), (split.base, "/edit")):
+        assert ask_runner(runner, path, content=b"a frame?").status_code == 400
 
 
 @pytest.mark.parametrize("name", ["base", "refiner"])

@@ -1,0 +1,88 @@
+"""What diffusers' own pipelines make of an edit: img2img or inpainting by the base, then by the refiner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdxl.sampler import SAMPLERS
+from tests.service.reference import REFINER_ONLY, Reference
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass
+class EditReference:
+    """The same models as a `Reference`'s, each in its img2img and its inpainting pipeline."""
+
+    of: Reference
+
+    def __post_init__(self) -> None:
+        self.base = _editing(self.of.base, requires_aesthetics_score=False)
+        self.refiner = _editing(self.of.refiner, requires_aesthetics_score=True)
+        for pipeline in (*self.base, *self.refiner):
+            pipeline.set_progress_bar_config(disable=True)
+
+    def edit(
+        self,
+        picture: Image.Image,
+        mask: Image.Image | None = None,
+        *,
+        seed: int,
+        strength: float,
+        scheduler: str = "euler",
+        refine: str = "ensemble",
+        high_noise_frac: float = 0.8,
+        refiner_guidance_scale: float | None = None,
+        **fields: Any,
+    ) -> Pixels:
+        """The fields are those of /edit; those without a default here are passed to both pipelines."""
+        base, refiner = self._pipelines(mask, scheduler)
+        masked: dict[str, Any] = {}
+        if mask is not None:  # these pipelines take their UNet's native size if they are told none
+            masked = {"mask_image": mask, "width": picture.width // 8 * 8, "height": picture.height // 8 * 8}
+        for_both = {"generator": torch.Generator("cpu").manual_seed(seed), **masked}
+        for_base = {name: value for name, value in fields.items() if name not in REFINER_ONLY}
+        for_base |= {**for_both, "image": picture, "strength": strength}
+        if refine == "none":
+            return np.asarray(base(**for_base).images[0])
+        latents = base(**for_base, denoising_end=high_noise_frac, output_type="latent").images
+        for_refiner = {**fields, **for_both, "image": latents, "denoising_start": high_noise_frac}
+        if refiner_guidance_scale is not None:
+            for_refiner["guidance_scale"] = refiner_guidance_scale
+        return np.asarray(refiner(**for_refiner).images[0])
+
+    def by_refiner_alone(
+        self, picture: Image.Image, mask: Image.Image | None = None, *, seed: int, scheduler: str, **fields: Any
+    ) -> Pixels:
+        """From the latents that the VAE draws; the refiner is given those, not the picture."""
+        _, refiner = self._pipelines(mask, scheduler)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        vae = refiner.vae
+        with torch.no_grad():
+            drawn = vae.encode(refiner.image_processor.preprocess(picture)).latent_dist.sample(generator)
+        if mask is not None:
+            fields |= {"mask_image": mask, "width": picture.width, "height": picture.height}
+        latents = drawn * vae.config.scaling_factor
+        return np.asarray(refiner(image=latents, generator=generator, **fields).images[0])
+
+    def _pipelines(self, mask: Image.Image | None, scheduler: str) -> tuple[Any, Any]:
+        sampler, options = SAMPLERS[scheduler]  # type: ignore[index]
+        own_config = (self.of.base.own_scheduler_config, self.of.refiner.own_scheduler_config)
+        chosen = [pipelines[mask is not None] for pipelines in (self.base, self.refiner)]
+        for pipeline, config in zip(chosen, own_config, strict=True):
+            pipeline.scheduler = sampler.from_config(config, **options)
+        return chosen[0], chosen[1]
+
+
+def _editing(pipeline: Any, **config: bool) -> list[Any]:
+    """The pipelines for img2img and for inpainting, over the models of another."""
+    config["force_zeros_for_empty_prompt"] = pipeline.config.force_zeros_for_empty_prompt
+    kinds = (StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline)
+    return [kind(**pipeline.components, **config, add_watermarker=False) for kind in kinds]
