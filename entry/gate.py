@@ -23,7 +23,8 @@ from entry.contracts import error_answer
 from entry.document import document
 from entry.fleet import Fleet
 from entry.keys import Keys
-from entry.openai.requests import ImageEdit, ImageGeneration, form_fields
+from entry.openai.forms import form_fields
+from entry.openai.requests import ImageEdit, ImageGeneration
 from entry.route import FORM, JSON, Route
 from entry.tasks import CANCEL_ROUTE, RETRY_ROUTE, SUBMIT_ROUTE, Tasks
 from runners.drain import STOPPING, Drain

@@ -9,7 +9,7 @@ from typing import TypeVar
 from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.fleet import Fleet
 from entry.progress import Follower
-from entry.upload import read_original
+from entry.upload import Original, read_original
 from runners.frames import Frame
 from sdxl.config import Settings
 from sdxl.limits import LIMITS
@@ -46,8 +46,19 @@ class Pictures:
         self, image: Path, mask: Path | None, request: EditRequest, follower: Follower | None = None
     ) -> PictureFile:
         """From a picture, or the part of it that the mask shows, by the base, then by the refiner."""
-        request, watch = _with_seed(request), Stopwatch()
+        watch = Stopwatch()
         original = await watch.in_thread("picture", lambda: read_original(image, self._settings, mask))
+        return await self.edit_original(original, request, follower, watch)
+
+    async def edit_original(
+        self,
+        original: Original,
+        request: EditRequest,
+        follower: Follower | None = None,
+        watch: Stopwatch | None = None,
+    ) -> PictureFile:
+        """`edit`, of files that were read already."""
+        request, watch = _with_seed(request), watch or Stopwatch()
         payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
         result = await self._by_both("edit", payload, watch, follower or Follower())
         if request.paste_original:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from runners.frames import Frame, Kind, pixels_of
 from sdxl.config import Settings
@@ -41,6 +41,17 @@ class Original:
         mask = b"" if self.mask is None else self.mask.tobytes()
         return Frame(kind=Kind.PICTURE, meta=meta, body=self.picture.tobytes() + mask)
 
+    def fitted(self, size_px: tuple[int, int]) -> Original:
+        """Scaled to (width, height), and what is too much at two sides cut off."""
+        if size_px == self.picture.size:
+            return self
+        picture, mask = (
+            None if image is None else ImageOps.fit(image, size_px, Image.Resampling.LANCZOS)
+            for image in (self.picture, self.mask)
+        )
+        assert picture is not None
+        return Original(picture=picture, mask=mask)
+
     def pasted_over(self, result: Frame) -> Frame:
         """The result of an edit with the original's own pixels where the mask keeps them."""
         if self.mask is None:
@@ -50,7 +61,7 @@ class Original:
 
 
 def read_original(
-    image: Path, settings: Settings, mask: Path | None = None, repaint: MaskConvention = "white"
+    image: bytes | Path, settings: Settings, mask: bytes | Path | None = None, repaint: MaskConvention = "white"
 ) -> Original:
     """The uploaded files. Raises RelayError (400, 413 or 415) that names the field, `image` or `mask`."""
     limits = {"max_bytes": settings.max_upload_mb * 1_000_000, "max_pixels": settings.max_pixels}

@@ -101,7 +101,8 @@ def read_mask(upload: bytes | Path, *, repaint: MaskConvention, max_bytes: int, 
     """Decode an upload to a mask of mode L: 255 where the picture is to be repainted, 0 where it is kept.
 
     `repaint` says what the file marks so: "white" (diffusers; transparency counts as black) or "transparent"
-    (OpenAI; colours are ignored). Raises what :func:`read_picture` raises.
+    (OpenAI; colours are ignored, unless nothing is transparent, for then it is white that counts). Raises what
+    :func:`read_picture` raises.
     """
     convert = _whiteness if repaint == "white" else _transparency
     return _read(upload, convert, max_bytes=max_bytes, max_pixels=max_pixels)
@@ -165,9 +166,9 @@ def _whiteness(mask: Image.Image) -> Image.Image:
 
 
 def _transparency(mask: Image.Image) -> Image.Image:
-    if not mask.has_transparency_data:
-        raise PictureError("mask without transparency, allowed are masks that are transparent where to repaint")
-    return ImageOps.invert(mask.convert("RGBA").getchannel("A"))
+    alpha = mask.convert("RGBA").getchannel("A")
+    is_opaque = alpha.getextrema()[0] == 255
+    return _whiteness(mask) if is_opaque else ImageOps.invert(alpha)
 
 
 def _flattened(picture: Image.Image, onto: str = "white") -> Image.Image:

@@ -6,19 +6,18 @@ mapped, ignored or refused.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
-from starlette.datastructures import FormData, UploadFile
 
 from entry.contracts import MODEL
-from entry.route import check_file
 from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.request import (
     MAX_SIDE_PX,
     MIN_SIDE_PX,
+    EditRefineMode,
+    EditRequest,
     GenerationRequest,
     Guidance,
     Integer,
@@ -35,7 +34,6 @@ from sdxl.request import (
 
 # Clients send these whether or not their user has chosen one, so they mean the one model that there is.
 OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")
-IMAGE_FIELDS = ("image", "image[]")
 IGNORED = {
     "quality": "num_inference_steps decides",
     "complexity": "num_inference_steps decides",
@@ -100,7 +98,7 @@ class Refiner(_Model):
 class EditRefiner(_Model):
     """The refiner's part of an edit; fields as in `POST /edit`."""
 
-    refine: Literal["ensemble", "none"] | None = None
+    refine: EditRefineMode | None = None
     high_noise_frac: OpenShare | None = None
     aesthetic_score: Score | None = None
 
@@ -151,6 +149,14 @@ class _ImageRequest(_Model):
         return self.output_format or "png"
 
     @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Width and height, if they were given."""
+        if self.size in (None, "auto"):
+            return None
+        width, height = self.size.split("x")
+        return int(width), int(height)
+
+    @property
     def warnings(self) -> dict[str, str]:
         """The fields that were given and have no meaning here, each with the reason."""
         given = {name: getattr(self, name, None) for name in IGNORED}
@@ -174,7 +180,7 @@ class ImageGeneration(_ImageRequest):
     def requests(self, seeds: list[int]) -> list[GenerationRequest]:
         """A request of ours for each seed."""
         refiner = {} if self.refiner is None else self.refiner.model_dump(exclude_none=True)
-        width, height = map(int, self.size.split("x")) if self.size not in (None, "auto") else (None, None)
+        width, height = self.size_px or (None, None)
         fields = {**self.shared_fields, **refiner, "width": width, "height": height}
         return [GenerationRequest(**fields, seed=seed) for seed in seeds]
 
@@ -186,38 +192,8 @@ class ImageEdit(_ImageRequest):
     strength: Strength | None = None
     refiner: EditRefiner | None = None
 
-
-NOT_TEXT = ("n", "output_compression", "stream", "partial_images", "num_inference_steps", "guidance_scale", "seed",
-            "strength", "refiner")  # fmt: skip
-
-
-def form_fields(form: FormData) -> dict[str, Any]:
-    """The text fields of an edit's form: numbers and objects as JSON, or refiner[refine] as OpenAI's client has it."""
-    _check_files(form)
-    fields: dict[str, Any] = {}
-    refiner: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            continue
-        if inner := re.fullmatch(r"refiner\[(\w+)\]", name):
-            refiner[inner[1]] = _value(value)
-        else:
-            fields[name] = _value(value) if name in NOT_TEXT else value
-    if refiner and "refiner" in fields:
-        raise invalid_field("refiner", fields["refiner"], "one object, in one of the two ways to write it")
-    return {**fields, "refiner": refiner} if refiner else fields
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _check_files(form: FormData) -> None:
-    check_file("image", [part for name in IMAGE_FIELDS for part in form.getlist(name)], is_required=True)
-    check_file("mask", form.getlist("mask"), is_required=False)
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile) and name not in (*IMAGE_FIELDS, "mask"):
-            raise invalid_field(name, value.filename, "no file; the files are image and mask")
+    def requests(self, seeds: list[int]) -> list[EditRequest]:
+        """A request of ours for each seed."""
+        refiner = {} if self.refiner is None else self.refiner.model_dump(exclude_none=True)
+        fields = {**self.shared_fields, **refiner, "strength": self.strength}
+        return [EditRequest(**fields, seed=seed) for seed in seeds]

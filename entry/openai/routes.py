@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 from numpy.typing import NDArray
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from entry.answer import PictureFile
 from entry.contracts import MODEL, openai_error
 from entry.events import HEARTBEAT, STREAM_HEADERS, Event, events, server_sent
 from entry.openai.answers import ImagesAnswer, OpenAIError, completed_event, images_answer, partial_event
+from entry.openai.forms import edit_form_schema, form_fields, form_files
 from entry.openai.requests import ImageEdit, ImageGeneration
 from entry.pictures import Pictures
 from entry.progress import Follower, Progress
+from entry.route import FORM, parse_form
 from entry.several import all_of, seeds_from
+from entry.upload import read_original
 from sdxl.config import Settings
 from sdxl.errors import RelayError, shorten
 from sdxl.image import encode_preview
@@ -37,6 +41,8 @@ STREAM: dict[int | str, dict[str, Any]] = {
     **ERRORS,
 }
 
+EDIT_BODY = {"requestBody": {"required": True, "content": {FORM: {"schema": edit_form_schema()}}}}
+
 
 def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> None:
     """Adds them. That a request is as its model says has been checked by the gate."""
@@ -46,6 +52,18 @@ def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> N
         """Pictures from a prompt. A client may ask for any of OpenAI's models: the answer says which one it was."""
         seeds = seeds_from(wanted.seed, wanted.count)
         return await _answer(wanted, wanted.requests(seeds), pictures.generate, settings)
+
+    @app.post("/v1/images/edits", tags=["OpenAI"], responses=STREAM, openapi_extra=EDIT_BODY)
+    async def edit_image(request: Request) -> Response:
+        """A picture changed by a prompt: where the mask is transparent (or white, if nothing is), or everywhere."""
+        form = await parse_form(request.scope, await request.body())
+        wanted = ImageEdit.model_validate(form_fields(form))
+        image, mask = await form_files(form)
+        original = await asyncio.to_thread(read_original, image, settings, mask, "transparent")
+        if wanted.size_px is not None:
+            original = await asyncio.to_thread(original.fitted, wanted.size_px)
+        requests = wanted.requests(seeds_from(wanted.seed, wanted.count))
+        return await _answer(wanted, requests, partial(pictures.edit_original, original), settings)
 
     @app.get("/v1/models", tags=["OpenAI"], responses=ERRORS)
     async def list_models() -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from entry.contracts import error_answer, openai_error
-from entry.openai.requests import ImageEdit, ImageGeneration, form_fields
+from entry.openai.forms import form_fields
+from entry.openai.requests import ImageEdit, ImageGeneration
 from entry.several import seeds_from
 from sdxl.errors import RelayError
 
