@@ -24,9 +24,9 @@ from entry.pictures import Pictures
 from entry.progress import Follower, Progress
 from entry.route import FORM, parse_form
 from entry.several import all_of, seeds_from
-from entry.upload import read_original
+from entry.upload import Original, read_original
 from sdxl.config import Settings
-from sdxl.errors import RelayError, shorten
+from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.image import encode_preview
 
 THE_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sdxl-relay"}
@@ -59,9 +59,7 @@ def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> N
         form = await parse_form(request.scope, await request.body())
         wanted = ImageEdit.model_validate(form_fields(form))
         image, mask = await form_files(form)
-        original = await asyncio.to_thread(read_original, image, settings, mask, "transparent")
-        if wanted.size_px is not None:
-            original = await asyncio.to_thread(original.fitted, wanted.size_px)
+        original = await asyncio.to_thread(_original, image, mask, wanted.size_px, settings)
         requests = wanted.requests(seeds_from(wanted.seed, wanted.count))
         return await _answer(wanted, requests, partial(pictures.edit_original, original), settings)
 
@@ -82,6 +80,15 @@ def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> N
                 got=shorten(name),
             )
         return THE_MODEL
+
+
+def _original(image: bytes, mask: bytes | None, size_px: tuple[int, int] | None, settings: Settings) -> Original:
+    """An edit's files, in the size that the result is to have: the picture's own, unless it is given."""
+    if size_px is not None and size_px[0] * size_px[1] > settings.max_pixels:
+        size = f"{size_px[0]}x{size_px[1]}"
+        raise invalid_field("size", size, f"width x height of at most {settings.max_pixels} pixels together")
+    original = read_original(image, settings, mask, "transparent")
+    return original if size_px is None else original.fitted(size_px)
 
 
 async def _answer(wanted: ImageGeneration | ImageEdit, requests: list[Any], make: Make, settings: Settings) -> Response:

@@ -20,6 +20,7 @@ from PIL import Image
 from tests.conftest import KEYS
 from tests.service.server import Server
 from tests.service.test_disconnect import wait_for
+from tests.service.test_refine import a_picture, as_png
 
 PROMPT = "a green cone, white background"
 BASIC = f"Basic {base64.b64encode(f'user:{KEYS[0]}'.encode()).decode()}"
@@ -74,6 +75,26 @@ def test_generations(guarded_server: Server, data: dict[str, Any], query: str) -
         assert not image.get("url")
         expected = "128x192" if data.get("size") == "128x192" else "128x128"
         assert "{}x{}".format(*picture(image["b64_json"]).size) == expected
+
+
+EDITS = {
+    "one picture": (["image"], {"model": "", "response_format": "b64_json"}),
+    "a list of one": (["image[]"], {"model": "dall-e-2", "n": "1", "response_format": "b64_json"}),
+    "gpt-image, a size": (["image[]"], {"model": "gpt-image-1", "size": "128x192", "background": "opaque"}),
+}
+
+
+@pytest.mark.parametrize(("names", "data"), EDITS.values(), ids=EDITS)
+def test_edits(guarded_server: Server, names: list[str], data: dict[str, str]) -> None:
+    form = aiohttp.FormData()
+    for key, value in {"prompt": PROMPT, **data}.items():
+        form.add_field(key, value)
+    for name in names:
+        form.add_field(name, BytesIO(as_png(a_picture())), filename="0b6e.png", content_type="image/png")
+    status, answer = send(guarded_server, "POST", "/v1/images/edits", data=form, headers=BEARER)
+    assert status == 200, answer
+    (image,) = answer["data"]
+    assert picture(image["b64_json"]).size == ((128, 192) if "size" in data else (128, 128))
 
 
 # --- its AUTOMATIC1111 engine ---
