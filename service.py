@@ -50,8 +50,8 @@ class RefineUpload(RefineRequest):
 class EditUpload(EditRequest):
     """An `EditRequest` with its picture, and a mask of the same size or none: PNG, JPEG or WebP."""
 
-    image: Picture
-    mask: Picture = None  # type: ignore[assignment]  # BentoML cannot take a `Picture | None`
+    image: Upload
+    mask: Upload = None  # type: ignore[assignment]  # BentoML cannot take a `Picture | None`
 
 
 class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
@@ -63,7 +63,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
         return Response(cls(await results_of(obj)).model_dump_json(), media_type="application/json")
 
 
-@bentoml.asgi_app(make_app(), path="/")
+@bentoml.asgi_app(make_app(PICTURES, SETTINGS), path="/")
 @bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""

@@ -7,7 +7,6 @@ import base64
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -57,6 +56,8 @@ class PictureFile:
 
     data: bytes
     media_type: str
+    width_px: int
+    height_px: int
     seed: int | None
     warnings: dict[str, str]
     spent_ms: dict[str, float]  # for each of PHASES
@@ -84,7 +85,7 @@ async def picture_file(
     results: Sequence[Frame],
     watch: Stopwatch,
     credentials: Credentials | None,
-    upload: Path | None = None,
+    upload: bytes | None = None,
 ) -> PictureFile:
     """Makes the file from the stages' results, of which the last has the picture: marked, with metadata, signed.
 
@@ -115,6 +116,8 @@ async def picture_file(
     return PictureFile(
         data=encoded.data,
         media_type=encoded.media_type,
+        width_px=pixels.shape[1],
+        height_px=pixels.shape[0],
         seed=request.seed,
         warnings=warnings,
         spent_ms=watch.spent_ms,

@@ -2,9 +2,64 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from entry.automatic1111.routes import add_automatic1111_routes
+from entry.contracts import AUTOMATIC1111, OPENAI, error_answer
+from entry.openai.routes import add_openai_routes
+from entry.pictures import Pictures
+from sdxl.config import Settings
+from sdxl.errors import RelayError, invalid_field
+
+logger = logging.getLogger("bentoml.sdxl_relay")
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def make_app() -> FastAPI:
+def make_app(pictures: Pictures, settings: Settings) -> FastAPI:
     """The app that BentoML mounts; its routes appear in BentoML's own /docs.json."""
-    return FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, strict_content_type=False)
+    add_openai_routes(app, pictures, settings)
+    add_automatic1111_routes(app, pictures, settings)
+    for prefix in (OPENAI, AUTOMATIC1111):  # last, for what none of the routes above takes
+        app.add_api_route(f"{prefix}{{rest:path}}", _refuse, methods=METHODS, include_in_schema=False)
+    app.add_exception_handler(RelayError, _relay_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _internal)
+    return app
+
+
+async def _refuse(request: Request) -> Response:
+    path = request.url.path
+    others = [route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    if not others:
+        raise RelayError(404, "unknown_path", f"there is no {path} here")
+    allowed = ", ".join(sorted({method for route in others for method in route.methods}))
+    answer = error_answer(path, RelayError(405, "wrong_method", f"{path}: got {request.method}; allowed: {allowed}"))
+    answer.headers["allow"] = allowed
+    return answer
+
+
+async def _relay_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RelayError)
+    return error_answer(request.url.path, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Of a path or a query, which the gate does not look at."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return error_answer(request.url.path, invalid_field(str(first["loc"][-1]), first.get("input"), first["msg"]))
+
+
+async def _internal(request: Request, error: Exception) -> Response:
+    """Starlette raises it again once the answer has been sent, so that it is logged."""
+    return error_answer(
+        request.url.path, RelayError(500, "internal", f"the server is at fault: {type(error).__name__}")
+    )

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from entry.contracts import error_answer
 from runners.drain import STOPPING, Drain
-from runners.http import CLIENT_GONE, error_response, replay
+from runners.http import CLIENT_GONE, replay
 from sdxl.errors import LATE
 from sdxl.limits import GRACE_S, LIMITS
 
@@ -62,7 +63,7 @@ async def while_connected(
         if not work.cancelled():
             work.result()
         elif not has_answered:
-            error = error_response(STOPPING if stopping.done() else LATE)
+            error = error_answer(scope["path"], STOPPING if stopping.done() else LATE)
             await (CLIENT_GONE if watching.done() else error)(scope, receive, send)
     finally:
         watching.cancel()

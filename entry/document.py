@@ -59,6 +59,11 @@ def document(spec: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(name, None)
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     errors = {status: {"description": text, "content": content} for status, text in ERRORS.items()}
+    spec["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
+    }
+    spec["security"] = [{}, {"bearer": []}, {"basic": []}]  # none where the server has no keys
     for path in spec["paths"].values():
         for operation in path.values():
             if "Service APIs" in operation.get("tags", ()):

@@ -7,48 +7,36 @@ checks size, content type and fields first, and ends the work when the client di
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from entry.automatic1111.requests import Options, Txt2Img
 from entry.batch import BATCH_ROUTE, CLIENT, Client, batch_body, max_items
 from entry.connected import while_connected
+from entry.contracts import error_answer
 from entry.document import document
 from entry.fleet import Fleet
+from entry.keys import Keys
+from entry.openai.forms import form_fields
+from entry.openai.requests import ImageEdit, ImageGeneration
 from entry.provenance import PROVENANCE_ROUTE, NoFields
+from entry.route import FORM, JSON, Route
 from entry.tasks import CANCEL_ROUTE, RETRY_ROUTE, SUBMIT_ROUTE, Tasks
 from runners.drain import STOPPING, Drain
-from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
+from runners.http import CLIENT_GONE, ClientGone, error_response, read_body
 from runners.metrics import forget_the_dead
 from sdxl.config import Settings
-from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.errors import RelayError
 from sdxl.limits import LIMITS, Limits
 from sdxl.request import MAX_REQUEST_BYTES, EditRequest, GenerationRequest, RefineRequest, StreamRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
-
-JSON, FORM = "application/json", "multipart/form-data"
-
-
-@dataclass(frozen=True)
-class Route:
-    """What the gate checks of a request. Without a model, there is no body."""
-
-    media_type: str = JSON
-    model: type[BaseModel] | None = None
-    max_bytes: int = 0
-    files: Mapping[str, bool] = field(default_factory=dict)
-    """The file fields of a form, and whether each is required."""
 
 
 def routes(settings: Settings) -> Mapping[str, Route]:
@@ -63,6 +51,10 @@ def routes(settings: Settings) -> Mapping[str, Route]:
         PROVENANCE_ROUTE: Route(FORM, NoFields, max_upload, {"image": True}),
         "/edit": Route(FORM, EditRequest, max_upload, {"image": True, "mask": False}),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
+        "/v1/images/generations": Route(JSON, ImageGeneration, MAX_REQUEST_BYTES),
+        "/v1/images/edits": Route(FORM, ImageEdit, max_upload, read_fields=form_fields),
+        "/sdapi/v1/txt2img": Route(JSON, Txt2Img, MAX_REQUEST_BYTES),
+        "/sdapi/v1/options": Route(JSON, Options, MAX_REQUEST_BYTES),
     }
 
 
@@ -87,20 +79,28 @@ class Gate:
         self.max_batched = settings.max_jobs  # requests for a batch, waiting or in it
         self.max_timeout_s = settings.timeout_s
         self.batched = 0
+        self.keys = Keys(settings.api_keys)
         self.tasks = Tasks(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what is asked of the entry itself, and lets in what may be worked on."""
-        is_http = scope["type"] == "http"
-        if is_http and scope["path"] == "/metrics":
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            self.keys.check(scope)
+        except RelayError as error:
+            await error_answer(scope["path"], error)(scope, receive, send)
+            return
+        if scope["path"] == "/metrics":
             forget_the_dead()
-        if is_http and scope["path"] == "/readyz":
+        if scope["path"] == "/readyz":
             await self._readiness()(scope, receive, send)
-        elif is_http and scope["path"] == "/docs.json":
+        elif scope["path"] == "/docs.json":
             await JSONResponse(self.docs())(scope, receive, send)
-        elif is_http and scope["method"] == "PUT" and scope["path"] == CANCEL_ROUTE:
+        elif scope["method"] == "PUT" and scope["path"] == CANCEL_ROUTE:
             await self.tasks.cancel(scope, receive, send)
-        elif is_http and scope["method"] == "POST" and scope["path"] in self.routes:
+        elif scope["method"] == "POST" and scope["path"] in self.routes:
             await self._admit(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -118,7 +118,7 @@ class Gate:
                 body = await self._check(scope, receive)
                 await self._run(scope, body, receive, send)
         except RelayError as error:
-            await error_response(error)(scope, receive, send)
+            await error_answer(scope["path"], error)(scope, receive, send)
         except ClientGone:
             await CLIENT_GONE(scope, receive, send)
 
@@ -134,10 +134,10 @@ class Gate:
         """The body of a request that is what its route wants. Raises RelayError, and ClientGone."""
         route, headers = self.routes[scope["path"]], Headers(scope=scope)
         try:
-            _check_media_type(headers, route.media_type)
+            route.check_media_type(headers)
             LIMITS.set(Limits.from_headers(headers, self.max_timeout_s))
             body = await read_body(headers, receive, route.max_bytes)
-            await _check_fields(scope, body, route)
+            await route.check_fields(scope, body)
             return body
         except (RelayError, ClientGone):
             raise
@@ -170,67 +170,3 @@ class Gate:
             await while_connected(self.app, scope, body, receive, send, self.drain, client.leave)
         finally:
             self.batched -= 1
-
-
-def _check_media_type(headers: Headers, allowed: str) -> None:
-    got = headers.get("content-type", JSON).split(";")[0].strip().lower()
-    if got != allowed:
-        raise RelayError(
-            415,
-            "unsupported_media_type",
-            f"content-type: got {got}; allowed: {allowed}",
-            field="content-type",
-            got=got,
-        )
-
-
-async def _check_fields(scope: Scope, body: bytes, route: Route) -> None:
-    try:
-        if route.model is None:
-            return
-        if route.media_type == JSON:
-            route.model.model_validate_json(body)
-        else:
-            form = await _parse_form(scope, body, len(route.files))
-            route.model.model_validate(_fields(form, route.files))
-            await form.close()
-    except ValidationError as error:
-        raise invalid_request(error) from None
-
-
-async def _parse_form(scope: Scope, body: bytes, max_files: int) -> FormData:
-    try:
-        return await Request(scope, replay(body, then=_nothing_more)).form(
-            max_files=max_files, max_fields=50, max_part_size=MAX_REQUEST_BYTES
-        )
-    except HTTPException as error:
-        raise RelayError(400, "invalid_form", f"the body is not a valid form: {error.detail}") from None
-
-
-async def _nothing_more() -> Message:
-    return {"type": "http.disconnect"}
-
-
-def _fields(form: FormData, files: Mapping[str, bool]) -> dict[str, Any]:
-    """A form's text fields, read as BentoML reads them: as JSON where they are JSON. Its files are checked."""
-    for name, is_required in files.items():
-        _check_file(name, form.getlist(name), is_required)
-    fields: dict[str, Any] = {}
-    for name, value in form.items():
-        if name in files:
-            continue
-        if isinstance(value, UploadFile):
-            raise invalid_field(name, value.filename, f"text; a file may only be the field {' or '.join(files)}")
-        try:
-            fields[name] = json.loads(value)
-        except ValueError:
-            fields[name] = value
-    return fields
-
-
-def _check_file(name: str, parts: Sequence[UploadFile | str], is_required: bool) -> None:
-    """Each part of that name is looked at, for BentoML would download all that are links."""
-    are_files = all(isinstance(part, UploadFile) for part in parts)
-    if not are_files or len(parts) > 1 or (is_required and not parts):
-        got = [part.filename if isinstance(part, UploadFile) else part for part in parts]
-        raise invalid_field(name, got[0] if len(got) == 1 else got, "one picture as a file: PNG, JPEG or WebP")

@@ -9,7 +9,7 @@ from typing import TypeVar
 from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.fleet import Fleet
 from entry.progress import Follower
-from entry.upload import read_original
+from entry.upload import Original, read_original
 from runners.frames import Frame
 from sdxl.config import Settings
 from sdxl.credentials import Credentials
@@ -40,22 +40,35 @@ class Pictures:
     async def refine(self, image: Path, request: RefineRequest, follower: Follower | None = None) -> PictureFile:
         """From a picture, by the refiner alone."""
         request, watch = _with_seed(request), Stopwatch()
-        payload = await watch.in_thread("picture", lambda: read_original(image, self._settings).frame(request).encode())
+        original = await watch.in_thread("picture", lambda: read_original(image, self._settings))
+        payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
         refiner = self._fleet.refiner
         call = refiner.call("refine", payload, LIMITS.get(), follower or Follower(), is_patient=False)
-        return await picture_file(request, [await watch.stage("refiner", call)], watch, self._credentials, upload=image)
+        results = [await watch.stage("refiner", call)]
+        return await picture_file(request, results, watch, self._credentials, upload=original.file)
 
     async def edit(
         self, image: Path, mask: Path | None, request: EditRequest, follower: Follower | None = None
     ) -> PictureFile:
         """From a picture, or the part of it that the mask shows, by the base, then by the refiner."""
-        request, watch = _with_seed(request), Stopwatch()
+        watch = Stopwatch()
         original = await watch.in_thread("picture", lambda: read_original(image, self._settings, mask))
+        return await self.edit_original(original, request, follower, watch)
+
+    async def edit_original(
+        self,
+        original: Original,
+        request: EditRequest,
+        follower: Follower | None = None,
+        watch: Stopwatch | None = None,
+    ) -> PictureFile:
+        """`edit`, of files that were read already."""
+        request, watch = _with_seed(request), watch or Stopwatch()
         payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
         results = await self._by_both("edit", payload, watch, follower or Follower())
         if request.paste_original:
             results[-1] = await watch.in_thread("picture", lambda: original.pasted_over(results[-1]))
-        return await picture_file(request, results, watch, self._credentials, upload=image)
+        return await picture_file(request, results, watch, self._credentials, upload=original.file)
 
     async def _by_both(self, endpoint: str, payload: bytes, watch: Stopwatch, follower: Follower) -> list[Frame]:
         """The result of the base and, where that is a hand-off, the refiner's."""

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from runners.frames import PREVIEWS, STEPS_BEFORE, Frame, FrameError, Kind, next_frame
 from runners.stage import RunnerStage, StageJob, limits_of
-from sdxl.errors import RelayError, invalid_request
+from sdxl.errors import LATE, RelayError, invalid_request
 from sdxl.limits import Limits
 from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
 from stepbatch.job import Job
@@ -126,7 +126,7 @@ def _as_relay_error(error: BaseException) -> RelayError:
     if isinstance(error, QueueFull):
         return RelayError(429, "queue_full", f"the queue is full: {error}", retry_after_s=ceil(error.retry_after_s))
     if isinstance(error, DeadlinePassed):
-        return RelayError(504, "timeout", str(error))
+        return RelayError(504, "timeout", str(error), retry_after_s=LATE.retry_after_s)
     if isinstance(error, EngineStopped):
         return RelayError(503, "stopping", "the runner is stopping", retry_after_s=5)
     if isinstance(error, NonFiniteLatents):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 PREFIX = "SDXL_"
+SECRETS = {"runner_token", "api_keys"}  # whose values are not shown
 ENTRY_NAME = "sdxl_relay"  # the entry's, as a BentoML service
 MINI = Path(__file__).parent.parent / "checkpoints" / "mini"
 
@@ -36,7 +37,15 @@ def _urls(value: object) -> tuple[str, ...]:
     return urls
 
 
+def _keys(value: object) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in value.split(",")) if isinstance(value, str) else ()
+    if not all(len(key) >= 16 and key.isascii() and key.isprintable() and " " not in key for key in keys):
+        raise ValueError("every key must have 16 characters at least, of printable ASCII without spaces")
+    return keys
+
+
 Checkpoint = Annotated[Path, BeforeValidator(_existing_folder)]
+Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)]
 Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
@@ -56,6 +65,8 @@ class Settings(BaseModel):
     """Whether runners without a token serve everybody who reaches them."""
     runner_silence_s: Annotated[float, Field(ge=3)] = 30.0
     """A runner that sends nothing for so long is lost; a working one sends something each second."""
+    api_keys: Keys = ()
+    """What the entry asks of its clients, separated by commas: one of them; without any, it serves everybody."""
     drain_s: Annotated[float, Field(ge=0)] = 120.0
     """After SIGTERM, the time for what was accepted to end."""
     max_requests: Annotated[int, Field(ge=1, le=100_000)] = 512
@@ -101,7 +112,7 @@ class Settings(BaseModel):
             if first["type"] == "extra_forbidden":
                 known = ", ".join(sorted(f"{PREFIX}{field.upper()}" for field in cls.model_fields))
                 raise ConfigurationError(f"{name} is not a setting; there are {known}") from None
-            value = "(not shown)" if first["loc"][0] == "runner_token" else first["input"]
+            value = "(not shown)" if first["loc"][0] in SECRETS else first["input"]
             raise ConfigurationError(f"{name}={value}: {first['msg']}") from None
 
     @classmethod

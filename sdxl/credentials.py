@@ -10,7 +10,6 @@ import logging
 import sys
 from datetime import UTC, datetime
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import c2pa
@@ -90,7 +89,7 @@ class Credentials:
         except ConfigurationError as error:
             sys.exit(f"sdxl-relay: {error}")
 
-    def signed(self, data: bytes, media_type: str, upload: Path | None = None) -> bytes:
+    def signed(self, data: bytes, media_type: str, upload: bytes | None = None) -> bytes:
         """The picture's file with a signed manifest: created by a trained model, or edited from `upload` by one.
 
         Raises RelayError (500) if it cannot be signed, as when the certificate has expired since the start.
@@ -101,18 +100,17 @@ class Credentials:
             logger.error("a picture could not be signed: %s", error)
             raise RelayError(500, "not_signed", "the picture could not be signed; the server is at fault") from None
 
-    def _signed(self, data: bytes, media_type: str, upload: Path | None = None) -> bytes:
+    def _signed(self, data: bytes, media_type: str, upload: bytes | None = None) -> bytes:
         builder = self._builder(_CREATED) if upload is None else self._edited_from(upload)
         signed = BytesIO()
         builder.sign(media_type, BytesIO(data), signed)
         return signed.getvalue()
 
-    def _edited_from(self, upload: Path) -> c2pa.Builder:
-        data = upload.read_bytes()
+    def _edited_from(self, upload: bytes) -> c2pa.Builder:
         builder = self._builder(_EDITED)
         builder.set_intent(c2pa.C2paBuilderIntent.EDIT)  # which puts before it that the upload was opened
         try:
-            builder.add_ingredient_from_stream({"relationship": "parentOf"}, media_type_of(data), BytesIO(data))
+            builder.add_ingredient_from_stream({"relationship": "parentOf"}, media_type_of(upload), BytesIO(upload))
         except c2pa.C2paError:  # anybody's file, whose own manifest may be broken
             return self._builder({**_CREATED, **_COMPOSITE})
         return builder

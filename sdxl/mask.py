@@ -5,7 +5,7 @@ from typing import Literal
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from sdxl.image import PictureError, flattened, opened_picture
+from sdxl.image import flattened, opened_picture
 
 MaskConvention = Literal["white", "transparent"]
 
@@ -17,7 +17,8 @@ def read_mask(upload: bytes | Path, *, repaint: MaskConvention, max_bytes: int, 
     """Decode an upload to a mask of mode L: 255 where the picture is to be repainted, 0 where it is kept.
 
     `repaint` says what the file marks so: "white" (diffusers; transparency counts as black) or "transparent"
-    (OpenAI; colours are ignored). Raises what `sdxl.image.read_picture` raises.
+    (OpenAI; colours are ignored, unless nothing is transparent, for then it is white that counts).
+    Raises what `sdxl.image.read_picture` raises.
     """
     convert = _whiteness if repaint == "white" else _transparency
     with opened_picture(upload, max_bytes=max_bytes, max_pixels=max_pixels) as mask:
@@ -41,6 +42,6 @@ def _whiteness(mask: Image.Image) -> Image.Image:
 
 
 def _transparency(mask: Image.Image) -> Image.Image:
-    if not mask.has_transparency_data:
-        raise PictureError("mask without transparency, allowed are masks that are transparent where to repaint")
-    return ImageOps.invert(mask.convert("RGBA").getchannel("A"))
+    alpha = mask.convert("RGBA").getchannel("A")
+    is_opaque = alpha.getextrema()[0] == 255
+    return _whiteness(mask) if is_opaque else ImageOps.invert(alpha)

@@ -15,11 +15,20 @@ settings.register_profile("no deadline", deadline=None)  # machines are shared, 
 settings.load_profile("no deadline")
 
 MINI = ROOT / "checkpoints" / "mini"
+KEYS = ("the first key of the tests".replace(" ", "-"), "another:key:with:colons")
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("bentoml"), SDXL_MAX_ROWS=16) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that asks for one of KEYS, with room for four jobs a stage."""
+    home = tmp_path_factory.mktemp("guarded")
+    with serving(home, SDXL_API_KEYS=", ".join(KEYS), SDXL_MAX_ROWS=4, SDXL_MAX_JOBS=4) as running:
         yield running
 
 

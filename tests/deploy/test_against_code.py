@@ -16,7 +16,7 @@ from tests.deploy.manifests import KUBERNETES, Built, Object, Workload
 from tests.service.server import ROOT
 
 # What the manifests need of the settings, under the names that the code gives them.
-NEEDED = {"base", "refiner", "base_url", "refiner_url", "device", "drain_s", "runner_token"}
+NEEDED = {"base", "refiner", "base_url", "refiner_url", "device", "drain_s", "runner_token", "api_keys"}
 NOT_OURS = {"BENTOML_HOME", "BENTOML_DO_NOT_TRACK", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"}
 STAGES = {"base": "runners.base:BaseRunner", "refiner": "runners.refiner:RefinerRunner"}
 MARGIN_S = 10  # for BentoML to stop its processes
@@ -71,6 +71,10 @@ def test_probes_ask_routes(built: Built, facts: Facts) -> None:
             assert container[probe]["timeoutSeconds"] <= container[probe]["periodSeconds"]
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+
+
+def test_only_the_entry_has_the_api_keys(built: Built) -> None:
+    assert [workload.name for workload in built.workloads if "SDXL_API_KEYS" in workload.environment] == ["sdxl-entry"]
 
 
 def test_addresses_of_the_stages_are_their_services(built: Built) -> None:

@@ -16,7 +16,7 @@ from entry.progress import Follower, Progress
 from runners.frames import Frame, Kind
 from sdxl.errors import LATE, RelayError
 
-PICTURE = PictureFile(data=b"a file", media_type="image/png", seed=1, warnings={}, spent_ms={})
+PICTURE = PictureFile(data=b"a file", media_type="image/png", width_px=8, height_px=8, seed=1, warnings={}, spent_ms={})
 META: dict[str, Any] = {"place": None, "steps": 3, "after": 0}
 
 

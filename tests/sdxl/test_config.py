@@ -22,7 +22,7 @@ def test_variables_are_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("SDXL_MAXROWS", "4", "SDXL_MAXROWS is not a setting; there are SDXL_BASE, "),
+        ("SDXL_MAXROWS", "4", "SDXL_MAXROWS is not a setting; there are SDXL_API_KEYS, SDXL_BASE, "),
         ("SDXL_MAX_ROWS", "0", "SDXL_MAX_ROWS=0: Input should be greater than or equal to 1"),
         ("SDXL_MAX_ROWS", "four", "SDXL_MAX_ROWS=four: "),
         ("SDXL_TIMEOUT_S", "-1", "SDXL_TIMEOUT_S=-1: "),
@@ -32,6 +32,10 @@ def test_variables_are_read() -> None:
         ("SDXL_REFINER_URL", "http://a:1, ftp://b", "ftp://b is not a URL"),
         ("SDXL_RUNNER_SILENCE_S", "1", "SDXL_RUNNER_SILENCE_S=1: "),
         ("SDXL_RUNNER_TOKEN", "short secret", "SDXL_RUNNER_TOKEN=(not shown): Value should have at least 16 items"),
+        ("SDXL_API_KEYS", "", "SDXL_API_KEYS=(not shown): Value error, every key must have 16 characters at least"),
+        ("SDXL_API_KEYS", f"{'k' * 16},short", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
+        ("SDXL_API_KEYS", f"{'k' * 16},", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
+        ("SDXL_API_KEYS", "a key with spaces in it", "SDXL_API_KEYS=(not shown): Value error, every key must have"),
         ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
     ],
 )
@@ -57,3 +61,10 @@ def test_urls_are_a_list() -> None:
 def test_the_token_is_not_shown() -> None:
     settings = Settings.from_environment({"SDXL_RUNNER_TOKEN": "a secret of 24 letters.."})
     assert "secret" not in f"{settings} {settings!r}"
+
+
+def test_keys_are_a_list_and_not_shown() -> None:
+    settings = Settings.from_environment({"SDXL_API_KEYS": "a-secret-of-19-signs, another-secret:of-more"})
+    assert [key.get_secret_value() for key in settings.api_keys] == ["a-secret-of-19-signs", "another-secret:of-more"]
+    assert "secret-of" not in f"{settings} {settings!r}"
+    assert Settings.from_environment({}).api_keys == ()

@@ -69,10 +69,8 @@ def test_a_picture_is_signed_as_made_by_a_model(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("uploads", [PICTURES, SIGNED], ids=["plain", "signed"])
-def test_a_picture_made_from_another_says_so(kind: str, uploads: dict[str, bytes], tmp_path: Path) -> None:
-    upload = tmp_path / "upload"
-    upload.write_bytes(uploads[kind])
-    data = CREDENTIALS.signed(PICTURES["png"], "image/png", upload)
+def test_a_picture_made_from_another_says_so(kind: str, uploads: dict[str, bytes]) -> None:
+    data = CREDENTIALS.signed(PICTURES["png"], "image/png", uploads[kind])
     opened, edited = actions(data, "png")
     assert (opened["action"], edited["action"]) == ("c2pa.opened", "c2pa.edited")
     assert edited["digitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
@@ -81,12 +79,10 @@ def test_a_picture_made_from_another_says_so(kind: str, uploads: dict[str, bytes
     assert ("active_manifest" in parent) == (uploads is SIGNED)
 
 
-def test_an_upload_whose_manifest_is_broken(tmp_path: Path) -> None:
-    upload = tmp_path / "upload"
+def test_an_upload_whose_manifest_is_broken() -> None:
     broken = bytearray(SIGNED["png"])
     broken[broken.find(b"c2pa.actions.v2") + 40] ^= 1
-    upload.write_bytes(broken)
-    (created,) = actions(CREDENTIALS.signed(PICTURES["png"], "image/png", upload), "png")
+    (created,) = actions(CREDENTIALS.signed(PICTURES["png"], "image/png", bytes(broken)), "png")
     assert created["digitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdxl.image import PictureError, PictureTooLargeError, UnsupportedPictureError
+from sdxl.image import PictureTooLargeError, UnsupportedPictureError
 from sdxl.mask import MaskConvention, read_mask
 from tests.sdxl.pictures import encoded
 
@@ -48,9 +48,9 @@ def test_transparent_is_repainted_if_the_convention_is_openais() -> None:
     assert levels(row("LA", (0, 0), (255, 255)), "transparent") == [255, 0]
 
 
-def test_a_mask_without_transparency_where_it_counts() -> None:
-    with pytest.raises(PictureError, match="mask without transparency"):
-        levels(row("L", 0, 255), "transparent")
+def test_white_is_repainted_if_nothing_is_transparent() -> None:
+    assert levels(row("L", 0, 255), "transparent") == [0, 255]
+    assert levels(row("LA", (0, 255), (255, 255)), "transparent") == [0, 255]
 
 
 def test_masks_have_the_limits_of_pictures() -> None:

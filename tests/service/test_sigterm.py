@@ -52,6 +52,8 @@ def test_on_one_host(tmp_path: Path, stage: str, frac: float) -> None:
         begun_s = time.monotonic()
         assert refused(serving.server.post("/generate", json=LONG))
         assert time.monotonic() - begun_s < 1
+        answer = serving.server.post("/v1/images/generations", json={"prompt": "a cone"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")
         assert [each.result().status_code for each in accepted] == [200] * JOBS
     assert end_of(serving) == 0
 

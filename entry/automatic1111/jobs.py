@@ -1,0 +1,101 @@
+"""The txt2img jobs at work in this entry: how far they are, and their end when somebody interrupts them.
+
+AUTOMATIC1111 has one user. Here, those who show the same API key are one: they see each other's progress and
+interrupt each other's jobs, and nobody else's. Without keys, all are one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entry.progress import Follower, Progress
+from sdxl.errors import RelayError
+
+INTERRUPTED = RelayError(409, "interrupted", "the job was interrupted")
+PREVIEWS = 10
+Made = TypeVar("Made")
+
+
+@dataclass(eq=False)
+class Job:
+    """One request's pictures."""
+
+    count: int
+    begun: float = field(default_factory=time.time)
+    preview: NDArray[np.uint8] | None = None  # of the first picture, [height/8, width/8, 3]
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    _told: dict[int, Progress] = field(default_factory=dict)
+
+    def follower(self, index: int) -> Follower:
+        """For the picture of this index."""
+        return Follower(lambda progress: self._hear(index, progress), previews=0 if index else PREVIEWS)
+
+    def _hear(self, index: int, progress: Progress) -> None:
+        self._told[index] = progress
+        if progress.preview is not None:
+            self.preview = progress.preview
+
+    @property
+    def share(self) -> float:
+        """0 to 1, over all pictures."""
+        return sum(progress.share for progress in self._told.values()) / self.count
+
+    @property
+    def eta_s(self) -> float:
+        """At the pace so far, queueing included; 0 before there is one."""
+        return (time.time() - self.begun) * (1 / self.share - 1) if self.share else 0.0
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Done and in all, of the first picture."""
+        first = self._told.get(0)
+        return (0, 0) if first is None else (first.done, first.whole)
+
+    async def unless_interrupted(self, work: Awaitable[Made]) -> Made:
+        """Raises RelayError (409) if it is interrupted first; the work is cancelled then."""
+        working, interrupted = asyncio.ensure_future(work), asyncio.ensure_future(self.interrupted.wait())
+        try:
+            await asyncio.wait((working, interrupted), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise INTERRUPTED
+            return working.result()
+        finally:
+            working.cancel()
+            interrupted.cancel()
+
+
+class Jobs:
+    """All of this entry's, by who asked for them."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, list[Job]] = {}
+
+    @contextmanager
+    def running(self, caller: str, count: int) -> Iterator[Job]:
+        """A job, for as long as it is at work."""
+        job = Job(count)
+        self._running.setdefault(caller, []).append(job)
+        try:
+            yield job
+        finally:
+            self._running[caller].remove(job)
+            if not self._running[caller]:
+                del self._running[caller]
+
+    def latest(self, caller: str) -> Job | None:
+        """The job of the caller's that came last."""
+        jobs = self._running.get(caller)
+        return jobs[-1] if jobs else None
+
+    def interrupt(self, caller: str) -> None:
+        """Ends all of the caller's."""
+        for job in self._running.get(caller, ()):
+            job.interrupted.set()

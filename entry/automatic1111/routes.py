@@ -1,0 +1,91 @@
+"""The routes of AUTOMATIC1111's API that clients need for pictures from prompts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from entry.answer import PictureFile
+from entry.automatic1111.answers import (
+    MODEL_ITEM,
+    AUTOMATIC1111Error,
+    ProgressAnswer,
+    Txt2ImgAnswer,
+    progress_answer,
+    txt2img_answer,
+)
+from entry.automatic1111.jobs import Jobs
+from entry.automatic1111.requests import OPTIONS, Options, Txt2Img
+from entry.automatic1111.samplers import sampler_items, schedule_items
+from entry.keys import shown_key
+from entry.pictures import Pictures
+from entry.several import all_of, seeds_from
+from sdxl.config import Settings
+from sdxl.request import GenerationRequest
+
+ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": AUTOMATIC1111Error, "description": "An error"}}
+TAGS: Any = ["AUTOMATIC1111"]
+
+
+def add_automatic1111_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> None:
+    """Adds them. That a request is as its model says has been checked by the gate."""
+    jobs = Jobs()
+
+    @app.post("/sdapi/v1/txt2img", tags=TAGS, responses={200: {"model": Txt2ImgAnswer}, **ERRORS})
+    async def txt2img(wanted: Txt2Img, request: Request) -> Response:
+        """Pictures from a prompt."""
+        requests = wanted.requests(seeds_from(wanted.first_seed, wanted.count))
+        with jobs.running(_caller(request, settings), wanted.count) as job:
+
+            async def make(item: tuple[int, GenerationRequest]) -> PictureFile:
+                return await pictures.generate(item[1], job.follower(item[0]))
+
+            made = await job.unless_interrupted(all_of(make, list(enumerate(requests)), settings))
+        answer = await asyncio.to_thread(lambda: txt2img_answer(wanted, made).model_dump_json())
+        return Response(answer, media_type="application/json")
+
+    @app.get("/sdapi/v1/progress", tags=TAGS, responses=ERRORS)
+    async def progress(request: Request, skip_current_image: bool = False) -> ProgressAnswer:
+        """Of the caller's latest job that is at work."""
+        job = jobs.latest(_caller(request, settings))
+        return await asyncio.to_thread(progress_answer, job, with_image=not skip_current_image)
+
+    @app.post("/sdapi/v1/interrupt", tags=TAGS, responses=ERRORS)
+    async def interrupt(request: Request) -> dict[str, Any]:
+        """Ends the caller's jobs that are at work; they are answered with a 409."""
+        jobs.interrupt(_caller(request, settings))
+        return {}
+
+    @app.get("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
+    async def options() -> Options:
+        """The options that there are."""
+        return OPTIONS
+
+    @app.post("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
+    async def set_options(wanted: Options) -> dict[str, Any]:  # noqa: ARG001
+        """Refuses what is not as it is already: the server has many users, and they share it."""
+        return {}
+
+    @app.get("/sdapi/v1/sd-models", tags=TAGS, responses=ERRORS)
+    async def sd_models() -> list[dict[str, Any]]:
+        """The one model that there is."""
+        return [MODEL_ITEM]
+
+    @app.get("/sdapi/v1/samplers", tags=TAGS, responses=ERRORS)
+    async def samplers() -> list[dict[str, Any]]:
+        """Those of AUTOMATIC1111's that there are."""
+        return sampler_items()
+
+    @app.get("/sdapi/v1/schedulers", tags=TAGS, responses=ERRORS)
+    async def schedulers() -> list[dict[str, Any]]:
+        """Those of AUTOMATIC1111's schedules that there are."""
+        return schedule_items()
+
+
+def _caller(request: Request, settings: Settings) -> str:
+    """Who asks: without keys, all are the same."""
+    return shown_key(request.scope).hex() if settings.api_keys else ""

@@ -1,0 +1,54 @@
+"""Whose contract a path belongs to: our own, OpenAI's (`/v1`) or AUTOMATIC1111's (`/sdapi`); each has its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from runners.http import error_response
+from sdxl.errors import RelayError
+
+MODEL = "sdxl"  # the one model's name, in both
+OPENAI, AUTOMATIC1111 = "/v1/", "/sdapi/"
+# Two headers and not one with commas, for browsers look only at the first scheme of each.
+CHALLENGES = ('Basic realm="SDXL Relay", charset="UTF-8"', 'Bearer realm="SDXL Relay"')
+# What stages complain of under the names of our own requests.
+_OPENAI_NAMES = {"width": "size", "height": "size"}
+_AUTOMATIC1111_NAMES = {
+    "num_inference_steps": "steps",
+    "guidance_scale": "cfg_scale",
+    "high_noise_frac": "refiner_switch_at",
+    "scheduler": "sampler_name",
+}
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def error_answer(path: str, error: RelayError) -> JSONResponse:
+    """An error as clients of this path expect it."""
+    answer = error_response(error)
+    if path.startswith(OPENAI):
+        answer = JSONResponse(openai_error(error), error.status, error.headers)
+    elif path.startswith(AUTOMATIC1111):
+        renamed = _renamed(error, _AUTOMATIC1111_NAMES)
+        answer = JSONResponse({**renamed.as_json(), "detail": renamed.message}, error.status, error.headers)
+    if error.status == 401:
+        for challenge in CHALLENGES:
+            answer.headers.append("www-authenticate", challenge)
+    return answer
+
+
+def openai_error(error: RelayError) -> dict[str, Any]:
+    """The body of OpenAI's errors; those in a stream have it, too."""
+    kind = "server_error" if error.status >= 500 else _OPENAI_TYPES.get(error.status, "invalid_request_error")
+    error = _renamed(error, _OPENAI_NAMES)
+    return {"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code}}
+
+
+def _renamed(error: RelayError, names: Mapping[str, str]) -> RelayError:
+    if error.field is None or error.field not in names:
+        return error
+    name = names[error.field]
+    message = f"{name}{error.message.removeprefix(error.field)}"
+    return RelayError(error.status, error.code, message, field=name, got=error.got, retry_after_s=error.retry_after_s)

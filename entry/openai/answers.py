@@ -1,0 +1,121 @@
+"""What the Images API answers: as OpenAI's client reads it, and a little more beside."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from entry.answer import PictureFile
+from entry.contracts import MODEL
+from entry.openai.requests import ImageEdit, ImageGeneration
+from sdxl.request import OutputFormat
+
+# The type of a completed event requires it. Nothing is counted here, and nothing is charged for.
+NO_USAGE = {
+    "input_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "output_tokens": 0,
+    "total_tokens": 0,
+}
+EVENT_QUALITIES = ("low", "medium", "high", "xhigh", "max")
+
+
+class Image(BaseModel):
+    """One picture; what is beside `b64_json` is ours."""
+
+    b64_json: str
+    seed: int
+    timings: dict[str, float]
+    """Milliseconds of each phase, as in /generate's Server-Timing."""
+    warnings: dict[str, str]
+
+
+class ImagesAnswer(BaseModel):
+    """All pictures of a request. `model` and `warnings` are ours; there is no `usage`, for nothing is counted."""
+
+    created: int
+    model: str = MODEL
+    background: Literal["opaque"] = "opaque"
+    output_format: OutputFormat
+    size: str
+    data: list[Image]
+    warnings: dict[str, str]
+    """Fields of the request that have no meaning here."""
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong; `param` is the field."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """The body of every error under /v1."""
+
+    error: ErrorDetail
+
+
+def images_answer(wanted: ImageGeneration | ImageEdit, pictures: Sequence[PictureFile]) -> ImagesAnswer:
+    """The answer that is no stream."""
+    return ImagesAnswer(
+        created=int(time.time()),
+        output_format=wanted.format,
+        size=_size(pictures[0].width_px, pictures[0].height_px),
+        data=[
+            Image(
+                b64_json=_base64(picture.data),
+                seed=picture.seed or 0,
+                timings=picture.spent_ms,
+                warnings=picture.warnings,
+            )
+            for picture in pictures
+        ],
+        warnings=wanted.warnings,
+    )
+
+
+def partial_event(
+    wanted: ImageGeneration | ImageEdit, index: int, preview: NDArray[np.uint8], data: bytes
+) -> dict[str, Any]:
+    """A preview [height/8, width/8, 3] that was encoded as `data`."""
+    height, width, _ = preview.shape
+    common = _common(wanted, data, _size(8 * width, 8 * height))
+    return {"type": f"{_prefix(wanted)}.partial_image", "partial_image_index": index, **common}
+
+
+def completed_event(wanted: ImageGeneration | ImageEdit, picture: PictureFile) -> dict[str, Any]:
+    """The last event."""
+    common = _common(wanted, picture.data, _size(picture.width_px, picture.height_px))
+    return {"type": f"{_prefix(wanted)}.completed", **common, "usage": NO_USAGE}
+
+
+def _prefix(wanted: ImageGeneration | ImageEdit) -> str:
+    return "image_generation" if isinstance(wanted, ImageGeneration) else "image_edit"
+
+
+def _common(wanted: ImageGeneration | ImageEdit, data: bytes, size: str) -> dict[str, Any]:
+    return {
+        "b64_json": _base64(data),
+        "created_at": int(time.time()),
+        "size": size,
+        "quality": wanted.quality if wanted.quality in EVENT_QUALITIES else "auto",
+        "background": "opaque",
+        "output_format": wanted.format,
+    }
+
+
+def _size(width_px: int, height_px: int) -> str:
+    return f"{width_px}x{height_px}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,199 @@
+"""What OpenAI's clients send to the Images API, and what it means here.
+
+Every field of the client is known, with the bounds that it has here. docs/clients.md says for each why it is
+mapped, ignored or refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+
+from entry.contracts import MODEL
+from sdxl.errors import RelayError, invalid_field, shorten
+from sdxl.request import (
+    MAX_SIDE_PX,
+    MIN_SIDE_PX,
+    EditRefineMode,
+    EditRequest,
+    GenerationRequest,
+    Guidance,
+    Integer,
+    OpenShare,
+    OutputFormat,
+    Prompt,
+    RefineMode,
+    Score,
+    Seed,
+    Steps,
+    Strength,
+    Text,
+)
+
+# Clients send these whether or not their user has chosen one, so they mean the one model that there is.
+OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")
+IGNORED = {
+    "quality": "num_inference_steps decides",
+    "complexity": "num_inference_steps decides",
+    "style": "the prompt decides",
+    "input_fidelity": "strength decides",
+    "moderation": "there is none",
+}
+
+
+def check_model(model: str) -> str:
+    """Raises RelayError (404) for a model that is neither ours nor one of OpenAI's, for which ours stands in.
+
+    Open WebUI sends an empty name for none.
+    """
+    if model in ("", MODEL) or model.startswith(OPENAI_MODELS):
+        return model
+    raise RelayError(
+        404,
+        "model_not_found",
+        f"model: got {shorten(model)}; allowed: {MODEL}, a name of OpenAI's image models (then {MODEL}, too), or none",
+        field="model",
+        got=shorten(model),
+    )
+
+
+def _check_size(size: str) -> str:
+    sides = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", size)
+    if size != "auto" and not (
+        sides and all(MIN_SIDE_PX <= int(side) <= MAX_SIDE_PX and int(side) % 8 == 0 for side in sides.groups())
+    ):
+        raise ValueError(f"WIDTHxHEIGHT in pixels, both multiples of 8 from {MIN_SIDE_PX} to {MAX_SIDE_PX}; or auto")
+    return size
+
+
+def _refuse(reason: str) -> BeforeValidator:
+    """For a field of the client's that cannot have a value here."""
+
+    def check(value: object) -> None:
+        if value is not None:
+            raise ValueError(f"nothing, for {reason}")
+
+    return BeforeValidator(check)
+
+
+NoGIF = Annotated[None, _refuse("there are no GIFs here")]
+NoSVG = Annotated[None, _refuse("there are no SVGs here")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Refiner(_Model):
+    """The refiner's part of a generation; fields as in `POST /generate`."""
+
+    refine: RefineMode | None = None
+    high_noise_frac: OpenShare | None = None
+    strength: Strength | None = None
+    aesthetic_score: Score | None = None
+
+
+class EditRefiner(_Model):
+    """The refiner's part of an edit; fields as in `POST /edit`."""
+
+    refine: EditRefineMode | None = None
+    high_noise_frac: OpenShare | None = None
+    aesthetic_score: Score | None = None
+
+
+class _ImageRequest(_Model):
+    """What generations and edits have in common. null is as left out."""
+
+    prompt: Prompt
+    model: Annotated[str, AfterValidator(check_model)] | None = None
+    n: Annotated[Integer, Field(ge=1, le=10)] | None = None
+    size: Annotated[str, AfterValidator(_check_size)] | None = None
+    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] | None = None
+    complexity: Literal["low", "medium", "high"] | None = None
+    background: Literal["auto", "opaque"] | None = None
+    output_format: OutputFormat | None = None
+    output_compression: Annotated[Integer, Field(ge=0, le=100)] | None = None
+    response_format: Literal["b64_json"] | None = None
+    moderation: Literal["auto", "low"] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    stream: Annotated[bool, Strict()] | None = None
+    partial_images: Annotated[Integer, Field(ge=0, le=3)] | None = None
+    frame_count: NoGIF = None
+    frame_duration_ms: NoGIF = None
+    svg: NoSVG = None
+    negative_prompt: Text | None = None
+    num_inference_steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    seed: Seed | None = None
+
+    def model_post_init(self, _context: object) -> None:
+        """Raises RelayError (400) for fields that do not go together."""
+        if self.stream and self.count > 1:
+            raise invalid_field("n", self.n, "1 with stream, whose events do not say which picture they are of")
+        if self.partial_images and not self.stream:
+            raise invalid_field("partial_images", self.partial_images, "0 without stream")
+        if self.output_compression not in (None, 100) and self.format == "png":
+            raise invalid_field("output_compression", self.output_compression, "100 for png, which is without loss")
+
+    @property
+    def count(self) -> int:
+        """Pictures."""
+        return 1 if self.n is None else self.n
+
+    @property
+    def format(self) -> OutputFormat:
+        """Of the file."""
+        return self.output_format or "png"
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Width and height, if they were given."""
+        if self.size in (None, "auto"):
+            return None
+        width, height = self.size.split("x")
+        return int(width), int(height)
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """The fields that were given and have no meaning here, each with the reason."""
+        given = {name: getattr(self, name, None) for name in IGNORED}
+        return {name: f"ignored: {IGNORED[name]}" for name, value in given.items() if value not in (None, "auto")}
+
+    @property
+    def shared_fields(self) -> dict[str, Any]:
+        """The fields that have their own name in our requests, too, and the file's."""
+        own = self.model_dump(include={"prompt", "negative_prompt", "num_inference_steps", "guidance_scale"})
+        compression = 100 if self.output_compression is None else self.output_compression
+        file = {"output_format": self.format, "quality": max(1, compression)}
+        return {**{name: value for name, value in own.items() if value is not None}, **file}
+
+
+class ImageGeneration(_ImageRequest):
+    """Pictures from a prompt (`POST /v1/images/generations`)."""
+
+    style: Literal["vivid", "natural"] | None = None
+    refiner: Refiner | None = None
+
+    def requests(self, seeds: list[int]) -> list[GenerationRequest]:
+        """A request of ours for each seed."""
+        refiner = {} if self.refiner is None else self.refiner.model_dump(exclude_none=True)
+        width, height = self.size_px or (None, None)
+        fields = {**self.shared_fields, **refiner, "width": width, "height": height}
+        return [GenerationRequest(**fields, seed=seed) for seed in seeds]
+
+
+class ImageEdit(_ImageRequest):
+    """Pictures from a picture and a prompt (`POST /v1/images/edits`), whose files are fields of their own."""
+
+    input_fidelity: Literal["high", "low"] | None = None
+    strength: Strength | None = None
+    refiner: EditRefiner | None = None
+
+    def requests(self, seeds: list[int]) -> list[EditRequest]:
+        """A request of ours for each seed."""
+        refiner = {} if self.refiner is None else self.refiner.model_dump(exclude_none=True)
+        fields = {**self.shared_fields, **refiner, "strength": self.strength}
+        return [EditRequest(**fields, seed=seed) for seed in seeds]
