@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import KEYS
-from tests.service.server import Server
+from tests.service.server import ROOT, Server
 from tests.service.test_disconnect import wait_for
 from tests.service.test_refine import a_picture, as_png
 
@@ -166,6 +167,14 @@ def test_the_seed_makes_the_picture_of_generate(server: Server) -> None:
     for seed, image in zip((7, 8), answer["images"], strict=True):
         expected = server.generate(prompt=PROMPT, seed=seed, num_inference_steps=8, scheduler="euler_ancestral")
         assert np.abs(np.asarray(picture(image)).astype(int) - expected).max() <= 2
+
+
+def test_the_readmes_curl_command(server: Server) -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (command,) = [line for line in lines if line.startswith("curl") and "/sdapi/" in line]
+    command = command.replace("127.0.0.1:3000", server.url.removeprefix("http://"))
+    done = subprocess.run(command, shell=True, check=True, capture_output=True, text=True, timeout=100)
+    assert done.stdout.startswith('{"images":["iVBOR')
 
 
 def test_what_a_settings_page_asks_for(server: Server) -> None:
