@@ -19,6 +19,7 @@ from entry.events import events, stream
 from entry.fleet import Fleet
 from entry.gate import add_gate
 from entry.pictures import Pictures
+from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
 from entry.tasks import TASK_ROUTE
 from runners.drain import Drain
 from runners.http import error_response
@@ -35,6 +36,7 @@ MAX_ITEMS = max_items(SETTINGS)
 # Tasks lie on disk, requests and pictures; BentoML deletes none under a day old, which is gigabytes.
 Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end
 Picture = Annotated[Path, ContentType("image/*")]
+Upload = Annotated[Path, ContentType("*/*")]  # its first bytes tell: curl, for one, does not know what .webp is
 # What distinguishes a container's installation: requirements.txt names a package of the project's own.
 IMAGE = bentoml.images.Image().build_include("standins")
 
@@ -42,7 +44,7 @@ IMAGE = bentoml.images.Image().build_include("standins")
 class RefineUpload(RefineRequest):
     """A `RefineRequest` with its picture: PNG, JPEG or WebP."""
 
-    image: Picture
+    image: Upload
 
 
 class EditUpload(EditRequest):
@@ -127,13 +129,18 @@ class SDXLRelay:
         """A picture changed by a prompt, everywhere or where the mask is white: by the base, then the refiner."""
         return await _answer(PICTURES.edit(image, mask, EditRequest(**fields)))
 
+    @bentoml.api(route=PROVENANCE_ROUTE)
+    async def provenance(self, image: Upload) -> Provenance:
+        """What a picture says of its making: metadata, watermark, content credentials."""
+        return await _answer(provenance_of(image, SETTINGS))
+
     @bentoml.on_shutdown
     async def close(self) -> None:
         """Closes the connections to the runners."""
         await FLEET.close()
 
 
-async def _answer(work: Coroutine[Any, Any, PictureFile]) -> Any:
+async def _answer(work: Coroutine[Any, Any, PictureFile | Provenance]) -> Any:
     """Gives every fault its status. BentoML passes a response through as it is."""
     try:
         return (await work).as_response()

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.responses import Response
 
 from runners.frames import Frame, pixels_of
-from sdxl.image import WATERMARK_MIN_WIDTH_PX, encode_picture
+from sdxl.credentials import Credentials
+from sdxl.image import EncodedPicture, encode_picture
+from sdxl.metadata import Metadata
+from sdxl.record import record_of
 from sdxl.request import PictureRequest
+from sdxl.watermark import WATERMARK_MIN_WIDTH_PX
 
 T = TypeVar("T")
 PHASES = ("queue", "encode", "base", "handoff", "refiner", "decode", "picture")
@@ -76,15 +81,34 @@ class PictureFile:
         return Response(self.data, media_type=self.media_type, headers=headers)
 
 
-async def picture_file(request: PictureRequest, result: Frame, watch: Stopwatch) -> PictureFile:
-    """Watermarks and encodes the picture of a runner's last frame."""
+async def picture_file(
+    request: PictureRequest,
+    results: Sequence[Frame],
+    watch: Stopwatch,
+    credentials: Credentials | None,
+    upload: bytes | Path | None = None,
+) -> PictureFile:
+    """Makes the file from the stages' results, of which the last has the picture: marked, with metadata, signed.
+
+    `upload` is the picture that it was made from.
+    """
+    result = results[-1]
     pixels = pixels_of(result)
-    encoded = await watch.in_thread(
-        "picture",
-        lambda: encode_picture(
-            pixels, output_format=request.output_format, quality=request.quality, watermark=request.watermark
-        ),
-    )
+    metadata = _metadata(request, results) if request.metadata else None
+
+    def encode() -> EncodedPicture:
+        encoded = encode_picture(
+            pixels,
+            output_format=request.output_format,
+            quality=request.quality,
+            watermark=request.watermark,
+            metadata=metadata,
+        )
+        if credentials is None:
+            return encoded
+        return replace(encoded, data=credentials.signed(encoded.data, encoded.media_type, upload))
+
+    encoded = await watch.in_thread("picture", encode)
     warnings = {}
     if result.meta["truncated"]:
         warnings["truncated"] = ", ".join(result.meta["truncated"])
@@ -99,3 +123,10 @@ async def picture_file(request: PictureRequest, result: Frame, watch: Stopwatch)
         warnings=warnings,
         spent_ms=watch.spent_ms,
     )
+
+
+def _metadata(request: PictureRequest, results: Sequence[Frame]) -> Metadata:
+    """What the stages say of the picture: the first has settled the request, each names its own checkpoint."""
+    checkpoints = {stage: digest for frame in results for stage, digest in frame.meta["checkpoints"].items()}
+    size = results[-1].meta["width"], results[-1].meta["height"]
+    return Metadata.of(record_of(request, results[0].meta["settled"], size, checkpoints))

@@ -25,6 +25,7 @@ from entry.fleet import Fleet
 from entry.keys import Keys
 from entry.openai.forms import form_fields
 from entry.openai.requests import ImageEdit, ImageGeneration
+from entry.provenance import PROVENANCE_ROUTE, NoFields
 from entry.route import FORM, JSON, Route
 from entry.tasks import CANCEL_ROUTE, RETRY_ROUTE, SUBMIT_ROUTE, Tasks
 from runners.drain import STOPPING, Drain
@@ -47,6 +48,7 @@ def routes(settings: Settings) -> Mapping[str, Route]:
         SUBMIT_ROUTE: Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
         RETRY_ROUTE: Route(),
         "/generate_stream": Route(JSON, StreamRequest, MAX_REQUEST_BYTES),
+        PROVENANCE_ROUTE: Route(FORM, NoFields, max_upload, {"image": True}),
         "/edit": Route(FORM, EditRequest, max_upload, {"image": True, "mask": False}),
         BATCH_ROUTE: Route(JSON, batch_body(settings), max_items(settings) * MAX_REQUEST_BYTES),
         "/v1/images/generations": Route(JSON, ImageGeneration, MAX_REQUEST_BYTES),

@@ -12,6 +12,7 @@ from entry.progress import Follower
 from entry.upload import Original, read_original
 from runners.frames import Frame
 from sdxl.config import Settings
+from sdxl.credentials import Credentials
 from sdxl.limits import LIMITS
 from sdxl.request import MAX_SEED, EditRequest, GenerationRequest, RefineRequest
 
@@ -25,14 +26,16 @@ class Pictures:
     """
 
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
+        """Ends the process if the settings' C2PA certificate cannot be used."""
         self._fleet, self._settings = fleet, settings
+        self._credentials = Credentials.or_exit(settings)
 
     async def generate(self, request: GenerationRequest, follower: Follower | None = None) -> PictureFile:
         """From a prompt: by the base, then by the refiner unless the request or the checkpoint says otherwise."""
         request, watch = _with_seed(request), Stopwatch()
         payload = request.model_dump_json().encode()
-        result = await self._by_both("run", payload, watch, follower or Follower())
-        return await picture_file(request, result, watch)
+        results = await self._by_both("run", payload, watch, follower or Follower())
+        return await picture_file(request, results, watch, self._credentials)
 
     async def refine(self, image: Path, request: RefineRequest, follower: Follower | None = None) -> PictureFile:
         """From a picture, by the refiner alone."""
@@ -40,7 +43,7 @@ class Pictures:
         payload = await watch.in_thread("picture", lambda: read_original(image, self._settings).frame(request).encode())
         refiner = self._fleet.refiner
         call = refiner.call("refine", payload, LIMITS.get(), follower or Follower(), is_patient=False)
-        return await picture_file(request, await watch.stage("refiner", call), watch)
+        return await picture_file(request, [await watch.stage("refiner", call)], watch, self._credentials, upload=image)
 
     async def edit(
         self, image: Path, mask: Path | None, request: EditRequest, follower: Follower | None = None
@@ -60,21 +63,21 @@ class Pictures:
         """`edit`, of files that were read already."""
         request, watch = _with_seed(request), watch or Stopwatch()
         payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
-        result = await self._by_both("edit", payload, watch, follower or Follower())
+        results = await self._by_both("edit", payload, watch, follower or Follower())
         if request.paste_original:
-            result = await watch.in_thread("picture", lambda: original.pasted_over(result))
-        return await picture_file(request, result, watch)
+            results[-1] = await watch.in_thread("picture", lambda: original.pasted_over(results[-1]))
+        return await picture_file(request, results, watch, self._credentials, upload=original.file)
 
-    async def _by_both(self, endpoint: str, payload: bytes, watch: Stopwatch, follower: Follower) -> Frame:
-        """The result of the base, or, where that is a hand-off, the refiner's."""
+    async def _by_both(self, endpoint: str, payload: bytes, watch: Stopwatch, follower: Follower) -> list[Frame]:
+        """The result of the base and, where that is a hand-off, the refiner's."""
         limits = LIMITS.get()
         call = self._fleet.base.call(endpoint, payload, limits, follower, is_patient=False)
         result = await watch.stage("base", call)
         if not result.meta.get("handoff"):
-            return result
+            return [result]
         follower.to_next_stage()
         call = self._fleet.refiner.call("run", result.body, limits, follower, is_patient=True)
-        return await watch.stage("refiner", call)
+        return [result, await watch.stage("refiner", call)]
 
 
 def _with_seed(request: Request) -> Request:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,22 +12,16 @@ from PIL import Image, ImageOps
 from runners.frames import Frame, Kind, pixels_of
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field
-from sdxl.image import (
-    MaskConvention,
-    PictureError,
-    PictureTooLargeError,
-    UnsupportedPictureError,
-    paste_original,
-    read_mask,
-    read_picture,
-)
+from sdxl.image import PictureError, PictureTooLargeError, UnsupportedPictureError, read_picture
+from sdxl.mask import MaskConvention, paste_original, read_mask
 from sdxl.request import MAX_SIDE_PX, MIN_SIDE_PX, EditRequest, RefineRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """An uploaded picture (RGB), and what of it is to be repainted: 255 in a mask of mode L and the same size."""
+    """An uploaded file, its picture (RGB), and what of it is to be repainted: 255 in a mask of mode L and the same size."""
 
+    file: bytes | Path
     picture: Image.Image
     mask: Image.Image | None = None
 
@@ -50,7 +45,7 @@ class Original:
             for image in (self.picture, self.mask)
         )
         assert picture is not None
-        return Original(picture=picture, mask=mask)
+        return replace(self, picture=picture, mask=mask)
 
     def pasted_over(self, result: Frame) -> Frame:
         """The result of an edit with the original's own pixels where the mask keeps them."""
@@ -65,22 +60,26 @@ def read_original(
 ) -> Original:
     """The uploaded files. Raises RelayError (400, 413 or 415) that names the field, `image` or `mask`."""
     limits = {"max_bytes": settings.max_upload_mb * 1_000_000, "max_pixels": settings.max_pixels}
-    picture = _read("image", lambda: read_picture(image, **limits))
+    with faults_named("image"):
+        picture = read_picture(image, **limits)
     if min(picture.size) < MIN_SIDE_PX or max(picture.size) > MAX_SIDE_PX:
         raise invalid_field("image", f"{picture.width} x {picture.height}", f"{MIN_SIDE_PX} to {MAX_SIDE_PX} px a side")
     if mask is None:
-        return Original(picture=picture)
-    levels = _read("mask", lambda: read_mask(mask, repaint=repaint, **limits))
+        return Original(file=image, picture=picture)
+    with faults_named("mask"):
+        levels = read_mask(mask, repaint=repaint, **limits)
     if levels.size != picture.size:
         raise invalid_field(
             "mask", f"{levels.width} x {levels.height}", f"the image's size, {picture.width} x {picture.height}"
         )
-    return Original(picture=picture, mask=levels)
+    return Original(file=image, picture=picture, mask=levels)
 
 
-def _read(field: str, read: Callable[[], Image.Image]) -> Image.Image:
+@contextmanager
+def faults_named(field: str) -> Iterator[None]:
+    """Gives what is wrong with an upload its status: a RelayError (400, 413 or 415) that names its field."""
     try:
-        return read()
+        yield
     except PictureError as error:
         raise RelayError(_status(error), f"invalid_{field}", f"{field}: {error}", field=field) from error
 

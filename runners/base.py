@@ -169,7 +169,7 @@ class BaseRunner:
         return len(samplers.refiner_steps(sampler, steps, cutoff, device))
 
     def _picture(self, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
-        return self.stage.picture(latents, {"truncated": truncated(self.checkpoint, wanted)})
+        return self.stage.picture(latents, self.stage.told(truncated(self.checkpoint, wanted), wanted))
 
     def _hand_off(
         self,
@@ -189,8 +189,8 @@ class BaseRunner:
             mask=mask,
         ).encode()
         self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
-        warnings = {"truncated": truncated(self.checkpoint, wanted)}
-        return Frame(kind=Kind.RESULT, meta={"handoff": True, **warnings}, body=document)
+        told = self.stage.told(truncated(self.checkpoint, wanted), wanted)
+        return Frame(kind=Kind.RESULT, meta={"handoff": True, **told}, body=document)
 
     def _handoff_fields(self, wanted: Generation | Edit, size: Pair, sampler: Any, cutoff: int | None) -> HandOffFields:
         original, target = wanted.original_size or size, wanted.target_size or size

@@ -112,7 +112,8 @@ class RefinerRunner:
 
     def _job(self, wanted: HandOffFields | Refinement, start: Start, limits: Limits) -> StageJob:
         def finish(latents: Tensor) -> Frame:
-            return self.stage.picture(latents, {"truncated": truncated(self.checkpoint, wanted)})
+            settled = wanted if isinstance(wanted, Refinement) else None
+            return self.stage.picture(latents, self.stage.told(truncated(self.checkpoint, wanted), settled))
 
         return self.stage.img2img_job(wanted, start, finish, decodes=True, limits=limits)
 

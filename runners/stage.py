@@ -31,7 +31,7 @@ from sdxl.latents import decode
 from sdxl.limits import Limits
 from sdxl.preview import LatentToRGB, running_latents
 from sdxl.prompt import check_clip_skip, img2img_conditioning, rows
-from sdxl.request import Edit, Refinement
+from sdxl.request import Edit, Generation, Refinement
 from sdxl.start import Start
 from stepbatch.engine import Engine
 from stepbatch.job import Conditioning, Denoising, Job
@@ -72,6 +72,7 @@ class RunnerStage:
         this thread workers too, besides the engine's, there would be more of them than cores, and OpenMP would
         put each to sleep after every operation: on two cores, a tick then takes twice as long.
         """
+        self.name = stage
         with ThreadPoolExecutor(1) as pool:
             self.checkpoint = pool.submit(checkpoints.load, stage, SETTINGS).result()
             unet = _unet(self.checkpoint)
@@ -181,6 +182,11 @@ class RunnerStage:
             limits=limits,
             steps_after=steps_after,
         )
+
+    def told(self, truncated: list[str], settled: Generation | Refinement | Edit | None) -> dict[str, Any]:
+        """What a result's meta says beside its own: for the answer's headers, and for the picture's record."""
+        told = {"truncated": truncated, "checkpoints": {self.name: self.checkpoint.digest}}
+        return told if settled is None else {**told, "settled": settled.model_dump()}
 
     def picture(self, latents: Tensor, meta: dict[str, Any]) -> Frame:
         """Decodes latents [1, 4, h, w] to a result whose body is the picture's pixels."""

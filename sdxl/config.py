@@ -89,6 +89,10 @@ class Settings(BaseModel):
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Time for one request, and the most that X-Timeout-S may ask for; what takes longer gets a 504."""
 
+    c2pa_certificate: Path | None = None
+    c2pa_key: Path | None = None
+    """PEM files: the certificate with its chain, and its private key, with which pictures get content credentials."""
+
     @property
     def rows_of_all_ticks(self) -> int | None:
         """`fixed_rows` as a number."""

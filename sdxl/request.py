@@ -93,6 +93,7 @@ class _Request(_Model):
     output_format: OutputFormat = "png"
     quality: Annotated[Integer, Field(ge=1, le=100)] = 90
     watermark: Annotated[bool, Strict()] = True
+    metadata: Annotated[bool, Strict()] = True
 
 
 class GenerationRequest(_Request):
@@ -163,7 +164,7 @@ class EditRequest(_FormRequest):
 
 
 PictureRequest = GenerationRequest | RefineRequest | EditRequest
-_PICTURE_FIELDS = {"output_format", "quality", "watermark", "paste_original"}  # for the entry service alone
+_PICTURE_FIELDS = {"output_format", "quality", "watermark", "metadata", "paste_original"}  # for the entry service alone
 _OF_BOTH_STAGES = ("num_inference_steps", "guidance_scale", "refiner_guidance_scale", "scheduler", "high_noise_frac")
 
 

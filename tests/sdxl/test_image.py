@@ -8,7 +8,7 @@ import torch
 from diffusers.pipelines.stable_diffusion_xl.watermark import WATERMARK_BITS, StableDiffusionXLWatermarker
 from imwatermark import WatermarkDecoder
 
-from sdxl import image
+from sdxl import watermark
 from sdxl.image import encode_picture
 from sdxl.request import OutputFormat
 from tests.sdxl.pictures import Pixels, decoded, textured
@@ -54,7 +54,7 @@ def test_quality_costs_bytes_and_saves_error(output_format: OutputFormat) -> Non
 
 
 def test_bits_are_those_of_diffusers() -> None:
-    assert image.WATERMARK_BITS == WATERMARK_BITS
+    assert watermark.WATERMARK_BITS == WATERMARK_BITS
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdxl.image import MaskConvention, PictureTooLargeError, UnsupportedPictureError, read_mask
+from sdxl.image import PictureTooLargeError, UnsupportedPictureError
+from sdxl.mask import MaskConvention, read_mask
 from tests.sdxl.pictures import encoded
 
 

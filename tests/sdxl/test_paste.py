@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from sdxl.image import paste_original
+from sdxl.mask import paste_original
 
 EDITED, ORIGINAL = (Image.new("RGB", (64, 8), (level, level, level)) for level in (200, 0))
 

@@ -39,6 +39,7 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     ("negative_crops_coords_top_left", [None, 0]), ("negative_target_size", [128, -128]),
     ("clip_skip", -1), ("clip_skip", 3), ("clip_skip", 32),
     ("output_format", "gif"), ("quality", 0), ("quality", 101), ("watermark", "yes"), ("watermark", 1),
+    ("metadata", "no"), ("metadata", 0),
     ("a_new_field", 1), ("Prompt", "a cube"),
 ]  # fmt: skip
 

@@ -1,0 +1,95 @@
+"""What can be told of a picture that somebody uploads: how it was made, by its metadata, watermark and credentials."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from entry.upload import faults_named
+from sdxl.config import Settings
+from sdxl.credentials import ContentCredentials, read_credentials
+from sdxl.image import flattened, opened_picture
+from sdxl.metadata import Metadata
+from sdxl.record import Record
+from sdxl.watermark import FALSE_POSITIVE_RATE, Reading, find_watermark
+
+PROVENANCE_ROUTE = "/provenance"
+MAX_AT_ONCE = 2  # each takes a core for a while; pictures that are being made go on beside them
+_PLACES = asyncio.Semaphore(MAX_AT_ONCE)
+
+
+class NoFields(BaseModel):
+    """The form's fields beside the picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Watermark(BaseModel):
+    """What was found of the watermark that SDXL's pictures carry, those of this server and of many others."""
+
+    present: bool
+    bits_right_share: float
+    correlation: float
+    false_positive_rate: float = FALSE_POSITIVE_RATE
+    """At most, for `present` in pictures without watermark."""
+    width: int
+    height: int
+    """The size at which it was read best."""
+
+    @classmethod
+    def of(cls, reading: Reading) -> Self:
+        """The answer's form of a reading."""
+        return cls(
+            present=reading.is_present,
+            bits_right_share=round(reading.bits_right_share, 4),
+            correlation=round(reading.correlation, 4),
+            width=reading.width,
+            height=reading.height,
+        )
+
+
+class Provenance(BaseModel):
+    """All of it; what the picture does not have is left out."""
+
+    width: int
+    height: int
+    parameters: str | None = None
+    """The text in AUTOMATIC1111's form, whoever wrote it."""
+    sdxl_relay: Record | None = None
+    """What a picture of this server says of itself. It is not signed: anybody can write it."""
+    watermark: Watermark | None = None
+    """Left out if the picture is too small for one."""
+    content_credentials: ContentCredentials | None = None
+
+    def as_response(self) -> Response:
+        """The answer to a client."""
+        return Response(self.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+async def provenance_of(image: Path, settings: Settings) -> Provenance:
+    """Raises RelayError (400, 413 or 415) for what is not a picture."""
+    async with _PLACES:
+        return await asyncio.to_thread(_provenance, image, settings)
+
+
+def _provenance(image: Path, settings: Settings) -> Provenance:
+    limits = {"max_bytes": settings.max_upload_mb * 1_000_000, "max_pixels": settings.max_pixels}
+    with faults_named("image"), opened_picture(image, **limits) as picture:
+        pixels = flattened(picture)
+        metadata = Metadata.read(picture)
+    record = metadata.record
+    reading = find_watermark(
+        pixels, made_as=(record.width, record.height) if record else None, max_pixels=settings.max_pixels
+    )
+    return Provenance(
+        width=pixels.width,
+        height=pixels.height,
+        parameters=metadata.parameters,
+        sdxl_relay=record,
+        watermark=Watermark.of(reading) if reading else None,
+        content_credentials=read_credentials(image.read_bytes()),
+    )
