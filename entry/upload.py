@@ -19,7 +19,7 @@ from sdxl.request import MAX_SIDE_PX, MIN_SIDE_PX, EditRequest, RefineRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """An uploaded file, its picture (RGB), and what of it is to be repainted: 255 in a mask of mode L and the same size."""
+    """An uploaded picture (RGB), and what of it is to be repainted: 255 in a mask of mode L and the same size."""
 
     file: bytes | Path
     picture: Image.Image
