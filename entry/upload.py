@@ -45,7 +45,7 @@ class Original:
             for image in (self.picture, self.mask)
         )
         assert picture is not None
-        return Original(file=self.file, picture=picture, mask=mask)
+        return replace(self, picture=picture, mask=mask)
 
     def pasted_over(self, result: Frame) -> Frame:
         """The result of an edit with the original's own pixels where the mask keeps them."""
