@@ -50,7 +50,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
         return Response(cls(await results_of(obj)).model_dump_json(), media_type="application/json")
 
 
-@bentoml.asgi_app(make_app(), path="/")
+@bentoml.asgi_app(make_app(SETTINGS), path="/")
 @bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`), and better pictures from pictures (`refine`)."""
