@@ -17,7 +17,7 @@ ALLOWED = {
     "sdxl": {"sdxl", "stepbatch"},
     "stepbatch": {"stepbatch"},
 }
-FILES = [ROOT / "service.py", *(path for name in ALLOWED for path in sorted((ROOT / name).glob("*.py")))]
+FILES = [ROOT / "service.py", *(path for name in ALLOWED for path in sorted((ROOT / name).rglob("*.py")))]
 
 
 def imported(path: Path) -> set[str]:
@@ -33,7 +33,7 @@ def imported(path: Path) -> set[str]:
 
 
 def package(path: Path) -> str:
-    return "service" if path.name == "service.py" else path.parent.name
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

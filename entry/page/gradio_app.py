@@ -34,9 +34,7 @@ def gradio_app(path: str) -> FastAPI:
         FastAPI(),
         make_blocks(),
         path=path,
-        theme=gr.themes.Default(
-            primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-        ),
+        theme=_theme(),
         # Not as css=, whose rules Gradio confines to its own container: some are about the body.
         head=f"<style>{(HERE / 'page.css').read_text()}</style><script>{(HERE / 'page.js').read_text()}</script>",
         footer_links=[],
@@ -46,6 +44,15 @@ def gradio_app(path: str) -> FastAPI:
         mcp_server=False,
         enable_monitoring=False,
     )
+
+
+def _theme() -> Any:
+    """With the reader's own fonts, and hints dark enough to be read."""
+    theme = gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
+    hints = ("body_text_color_subdued", "block_info_text_color", "input_placeholder_color")
+    return theme.set(**dict.fromkeys(hints, "*neutral_500"))
 
 
 def page_html(app: Any, path: str) -> str:
