@@ -1,4 +1,4 @@
-"""What the entry serves besides BentoML's own endpoints: other servers' contracts, as FastAPI routes."""
+"""What the entry serves besides BentoML's own endpoints: the page, and other servers' contracts as FastAPI routes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.routing import Match
 from entry.automatic1111.routes import add_automatic1111_routes
 from entry.contracts import AUTOMATIC1111, OPENAI, error_answer
 from entry.openai.routes import add_openai_routes
+from entry.page.mount import add_page
 from entry.pictures import Pictures
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field
@@ -27,6 +28,7 @@ def make_app(pictures: Pictures, settings: Settings) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, strict_content_type=False)
     add_openai_routes(app, pictures, settings)
     add_automatic1111_routes(app, pictures, settings)
+    add_page(app, settings)
     for prefix in (OPENAI, AUTOMATIC1111):  # last, for what none of the routes above takes
         app.add_api_route(f"{prefix}{{rest:path}}", _refuse, methods=METHODS, include_in_schema=False)
     app.add_exception_handler(RelayError, _relay_error)

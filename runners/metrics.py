@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import psutil
 
-from sdxl.checkpoint import Stage
+from sdxl.config import Stage
 from stepbatch.job import Job, Phase
 from stepbatch.observer import Outcome
 from stepbatch.policy import Reason, reason_to_wait

@@ -24,7 +24,7 @@ from sdxl import checkpoint as checkpoints
 from sdxl import handoff
 from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
-from sdxl.config import Settings
+from sdxl.config import Settings, Stage
 from sdxl.handoff_fields import HandOffFields
 from sdxl.identity import Identity
 from sdxl.latents import decode
@@ -65,7 +65,7 @@ class StageJob(Job[Frame]):
 class RunnerStage:
     """One stage: its checkpoint, its engine, and what is counted of both."""
 
-    def __init__(self, stage: checkpoints.Stage, conditioning: Callable[[Checkpoint], Conditioning]) -> None:
+    def __init__(self, stage: Stage, conditioning: Callable[[Checkpoint], Conditioning]) -> None:
         """Loads the checkpoint and measures its speed; `conditioning` makes one row for that.
 
         Both happen on a thread that ends then, which leaves the calling thread without OpenMP's workers. Had

@@ -7,18 +7,17 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import diffusers
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 from pydantic import ValidationError
 
-from sdxl.config import ConfigurationError, Settings
+from sdxl.config import ConfigurationError, Settings, Stage
 from sdxl.prompt_cache import PromptCache
 from sdxl.request import Defaults
 
-Stage = Literal["base", "refiner"]
 PIPELINES: dict[Stage, Any] = {"base": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
 VAE_FACTOR = 8  # pixels per latent, in both directions
 

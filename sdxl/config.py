@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 PREFIX = "SDXL_"
 SECRETS = {"runner_token", "api_keys"}  # whose values are not shown
+Stage = Literal["base", "refiner"]
 ENTRY_NAME = "sdxl_relay"  # the entry's, as a BentoML service
 MINI = Path(__file__).parent.parent / "checkpoints" / "mini"
 
@@ -86,6 +87,8 @@ class Settings(BaseModel):
     """Pixels of one picture at most."""
     max_upload_mb: Annotated[int, Field(ge=1, le=1_000)] = 20
     """Size of a request's body at most, in megabytes of 10**6 bytes."""
+    ui: Literal["auto", "off"] = "auto"
+    """The page /ui: `auto` where Gradio is installed, or none."""
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Time for one request, and the most that X-Timeout-S may ask for; what takes longer gets a 504."""
 

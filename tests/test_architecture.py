@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,3 +53,15 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_nothing_is_unpickled() -> None:
     for path in FILES:
         assert not imported(path) & {"pickle", "cloudpickle", "dill", "joblib"}, path
+
+
+def test_an_entry_whose_stages_are_elsewhere_has_no_models() -> None:
+    heavy = "{'diffusers', 'transformers', 'accelerate', 'gradio'}"  # seconds, and hundreds of megabytes
+    code = f"import service, sys; print({heavy} & set(sys.modules) or 'none')"
+    urls = {"SDXL_BASE_URL": "http://127.0.0.1:1", "SDXL_REFINER_URL": "http://127.0.0.1:2"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SDXL_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT, env={**kept, **urls}, capture_output=True, text=True, timeout=100, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "none"
