@@ -45,9 +45,9 @@ bench: $(VENV)/installed-dev
 build: $(VENV)/installed
 	$(BIN)/bentoml build
 
-$(VENV)/installed: requirements.txt
+$(VENV)/installed: requirements.txt requirements-ui.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-ui.txt
 	touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed

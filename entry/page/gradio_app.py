@@ -28,15 +28,17 @@ ICON = (
 )
 
 
-def gradio_app(path: str) -> FastAPI:
-    """An app with the page at `path`."""
+def gradio_app(path: str, *, asks_for_keys: bool) -> FastAPI:
+    """An app with the page at `path`; whether the server asks for API keys, the page's curl commands must know."""
+    style, script = ((HERE / name).read_text() for name in ("page.css", "page.js"))
+    keys = '<meta name="relay-keys">' if asks_for_keys else ""
     return gr.mount_gradio_app(
         FastAPI(),
         make_blocks(),
         path=path,
         theme=_theme(),
         # Not as css=, whose rules Gradio confines to its own container: some are about the body.
-        head=f"<style>{(HERE / 'page.css').read_text()}</style><script>{(HERE / 'page.js').read_text()}</script>",
+        head=f"{keys}<style>{style}</style><script>{script}</script>",
         footer_links=[],
         run_history=False,
         ssr_mode=False,

@@ -51,15 +51,15 @@ def add_page(app: FastAPI, settings: Settings) -> None:
     elif find_spec("gradio") is None:
         app.mount(PATH, error_response(NOT_INSTALLED))
     else:
-        app.mount(PATH, Page(_load))
+        app.mount(PATH, Page(lambda: _load(asks_for_keys=bool(settings.api_keys))))
 
 
-def _load() -> tuple[Any, str]:
+def _load(*, asks_for_keys: bool) -> tuple[Any, str]:
     """Imports Gradio, which takes seconds and some 100 MB."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from entry.page.gradio_app import gradio_app, page_html
 
-    app = gradio_app(PATH)
+    app = gradio_app(PATH, asks_for_keys=asks_for_keys)
     return app, page_html(app, PATH)
 
 

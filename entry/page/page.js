@@ -180,7 +180,8 @@ window.relay = (() => {
 
   function asCurl(request, file) {
     const body = JSON.stringify(request);
-    return `curl -X POST ${quoted(new URL("generate", API).href)} -H 'content-type: application/json' -d ${quoted(body)} -o ${file}`;
+    const key = document.querySelector("meta[name=relay-keys]") ? ' -H "authorization: Bearer $SDXL_API_KEY"' : "";
+    return `curl -X POST ${quoted(new URL("generate", API).href)}${key} -H 'content-type: application/json' -d ${quoted(body)} -o ${file}`;
   }
 
   async function copy() {

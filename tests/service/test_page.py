@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Route
 
+from tests.conftest import KEYS
 from tests.service.browser import CHROMIUM, PROMPT, Visit, chromium
 from tests.service.server import Server, Serving
 from tests.service.test_disconnect import SLOW, wait_for
@@ -166,6 +168,21 @@ def test_the_copied_curl_command_makes_the_same_picture(visit: Open, tmp_path: P
     (made,) = tmp_path.iterdir()
     assert made.suffix == ".png"
     assert made.read_bytes() == user.download()
+
+
+def test_behind_an_api_key(browser: Browser, guarded_server: Server, tmp_path: Path) -> None:
+    """The browser asks for it once, and shows it to the API as well; the curl command leaves it to the shell."""
+    user = Visit.to(browser, guarded_server.url, http_credentials={"username": "anybody", "password": KEYS[0]})
+    user.fill(prompt=PROMPT, num_inference_steps=4)
+    user.generate()
+    user.wait_for("single")
+    command = user.text("curl")
+    assert KEYS[0] not in command
+    environment = {**os.environ, "SDXL_API_KEY": KEYS[0]}
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+    (made,) = tmp_path.iterdir()
+    assert made.read_bytes() == user.download()
+    user.page.context.close()
 
 
 def test_behind_a_proxy_with_a_path_of_its_own(browser: Browser, server: Server) -> None:
