@@ -34,16 +34,16 @@ def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize(
-    ("cases_an_operation", "cases_in_all"), [(10, 300), pytest.param(200, 2_000, marks=pytest.mark.full)]
+    ("phases", "cases_in_all"),
+    [("fuzzing", 100), pytest.param("examples,coverage,fuzzing", 2_000, marks=pytest.mark.full)],
 )
-def test_no_case_gives_a_server_error(
-    quick_server: Server, tmp_path: Path, cases_an_operation: int, cases_in_all: int
-) -> None:
+def test_no_case_gives_a_server_error(quick_server: Server, tmp_path: Path, phases: str, cases_in_all: int) -> None:
+    """One worker: with several, schemathesis now and then fails in the threads of its own (under Python 3.11)."""
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{quick_server.url}/docs.json"),
-            *("--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing"),
-            *("--max-examples", str(cases_an_operation), "--workers", "8", "--seed", "1"),
+            *("--checks", "not_a_server_error", "--phases", phases),
+            *("--max-examples", "10", "--workers", "1", "--seed", "1"),
             *("--request-timeout", "60", "--continue-on-failure", "--no-color"),
         ],
         cwd=tmp_path,
@@ -55,5 +55,6 @@ def test_no_case_gives_a_server_error(
     assert done.returncode == 0, done.stdout[-5_000:]
     counted = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
     assert counted is not None, done.stdout[-5_000:]
+    print(counted[0])
     assert int(counted[1]) >= cases_in_all
     assert quick_server.post("/generate", json={"prompt": "a red cube"}).status_code == 200
