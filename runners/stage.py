@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -29,7 +30,7 @@ from sdxl.handoff_fields import HandOffFields
 from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
-from sdxl.preview import LatentToRGB, running_latents
+from sdxl.preview import running_latents
 from sdxl.prompt import check_clip_skip, img2img_conditioning, rows
 from sdxl.request import Edit, Generation, Refinement
 from sdxl.start import Start
@@ -74,14 +75,13 @@ class RunnerStage:
         """
         self.name = stage
         with ThreadPoolExecutor(1) as pool:
-            self.checkpoint = pool.submit(checkpoints.load, stage, SETTINGS).result()
+            self.checkpoint = pool.submit(checkpoints.load, stage, SETTINGS, _bento_model).result()
             unet = _unet(self.checkpoint)
             self.speed = pool.submit(
                 measure, self.checkpoint, unet, lambda: conditioning(self.checkpoint), SETTINGS
             ).result()
         forget_the_dead()
         self.metrics = StageMetrics(stage)
-        self._to_rgb = LatentToRGB.of(getattr(SETTINGS, stage), self.checkpoint.device)
         self.checkpoint.prompts.tell = self.metrics.encoded
         self.engine = Engine(
             unet,
@@ -139,7 +139,7 @@ class RunnerStage:
         """What its latents look like between two steps, uint8 [height/8, width/8, 3] (RGB)."""
         next_step = min(denoising.next_step, denoising.steps - 1)
         latents = running_latents(denoising.sampler, denoising.latents, denoising.timesteps[next_step])
-        return self._to_rgb.picture(latents)
+        return self.checkpoint.to_rgb.picture(latents)
 
     def img2img_job(
         self,
@@ -195,6 +195,14 @@ class RunnerStage:
         self.metrics.decoded(time.perf_counter() - begun)
         height, width, _ = pixels.shape
         return Frame(kind=Kind.RESULT, meta={**meta, "width": width, "height": height}, body=pixels.tobytes())
+
+
+def _bento_model(tag: str) -> Path:
+    """The folder of a model in BentoML's store. Raises FileNotFoundError."""
+    try:
+        return Path(bentoml.models.get(tag).path)
+    except bentoml.exceptions.BentoMLException as error:
+        raise FileNotFoundError(f"there is no such Bento model: {error}") from error
 
 
 def limits_of(ctx: bentoml.Context) -> Limits:

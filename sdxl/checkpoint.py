@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLImg2ImgPipeline
 from pydantic import ValidationError
 
 from sdxl.config import ConfigurationError, Settings, Stage
+from sdxl.preview import LatentToRGB
 from sdxl.prompt_cache import PromptCache
 from sdxl.request import Defaults
+from sdxl.weights import load_weights
 
-PIPELINES: dict[Stage, Any] = {"base": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
 VAE_FACTOR = 8  # pixels per latent, in both directions
 
 
@@ -28,6 +30,7 @@ class Checkpoint:
 
     pipeline: Any  # StableDiffusionXLPipeline or StableDiffusionXLImg2ImgPipeline
     defaults: Defaults
+    to_rgb: LatentToRGB
     digest: str
     device: str
     dtype: torch.dtype
@@ -68,41 +71,40 @@ def with_sampler(pipeline: Any, sampler: Any) -> Any:
     return own
 
 
-def load(stage: Stage, settings: Settings) -> Checkpoint:
-    """Loads the stage's checkpoint folder. Raises ConfigurationError if it is not one of SDXL's."""
+def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -> Checkpoint:
+    """Loads the stage's checkpoint. Raises ConfigurationError if it is not there, or not one of SDXL's."""
     diffusers.utils.logging.set_verbosity_error()  # its warnings repeat prompts
-    folder: Path = getattr(settings, stage)
     device = _device(settings)
     dtype = _dtype(settings, device)
-    pipeline = (
-        PIPELINES[stage]
-        .from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, add_watermarker=False)
-        .to(device)
-    )
-    native_px = pipeline.unet.config.sample_size * VAE_FACTOR
+    try:
+        weights = load_weights(stage, settings, dtype, bento_model)
+    except (OSError, ValueError, KeyError) as error:
+        name = f"SDXL_{stage.upper()}={getattr(settings, stage)}"
+        raise ConfigurationError(f"{name} cannot be loaded: {type(error).__name__}: {error!s:.500}") from error
+    pipeline = weights.pipeline.to(device)
     return Checkpoint(
         pipeline=pipeline,
-        defaults=_defaults(folder, native_px),
-        digest=digest(folder),
+        defaults=_defaults(weights.files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR),
+        to_rgb=LatentToRGB.of(weights.files.get("latent_rgb.json"), device),
+        digest=digest(weights.files),
         device=device,
         dtype=dtype,
     )
 
 
-def digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a checkpoint's JSON and safetensors files."""
+def digest(files: Mapping[str, Path]) -> str:
+    """SHA-256 over the names and contents of a checkpoint's files."""
     total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors")):
-        total.update(path.relative_to(folder).as_posix().encode())
+    for name, path in sorted(files.items()):
+        total.update(name.encode())
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
-def _defaults(folder: Path, native_px: int) -> Defaults:
+def _defaults(path: Path | None, native_px: int) -> Defaults:
     own = Defaults().of_size(native_px)
-    path = folder / "relay.json"
-    if not path.exists():
+    if path is None:
         return own
     try:
         given = Defaults.model_validate_json(path.read_bytes())

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from sdxl.reference import checked
+
 PREFIX = "SDXL_"
 SECRETS = {"runner_token", "api_keys"}  # whose values are not shown
 Stage = Literal["base", "refiner"]
@@ -20,13 +22,6 @@ MINI = Path(__file__).parent.parent / "checkpoints" / "mini"
 
 class ConfigurationError(Exception):
     """An `SDXL_…` variable is unknown, or its value cannot be used. The message names it."""
-
-
-def _existing_folder(value: object) -> Path:
-    folder = Path(str(value))
-    if not (folder / "model_index.json").is_file():
-        raise ValueError("no checkpoint there: a folder with a model_index.json is expected")
-    return folder
 
 
 def _urls(value: object) -> tuple[str, ...]:
@@ -45,7 +40,7 @@ def _keys(value: object) -> tuple[str, ...]:
     return keys
 
 
-Checkpoint = Annotated[Path, BeforeValidator(_existing_folder)]
+Reference = Annotated[str, BeforeValidator(checked)]
 Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)]
 Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
@@ -55,8 +50,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    base: Checkpoint = MINI / "base"
-    refiner: Checkpoint = MINI / "refiner"
+    base: Reference = str(MINI / "base")
+    refiner: Reference = str(MINI / "refiner")
+    """Checkpoints (sdxl/reference.py)."""
+    base_config: Reference = "stabilityai/stable-diffusion-xl-base-1.0"
+    refiner_config: Reference = "stabilityai/stable-diffusion-xl-refiner-1.0"
+    """Whose configuration and tokenizers a checkpoint is loaded with that is one file, for these are not in it."""
+    vae: Reference | None = None
+    """A VAE for both stages, in place of the checkpoints' own."""
     base_url: Urls | None = None
     refiner_url: Urls | None = None
     """Where the stage's replicas are, separated by commas; without one, the entry starts the stage on its own host."""

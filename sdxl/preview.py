@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-FILE = "latent_rgb.json"
 # Of SDXL's own VAE, as ComfyUI has them (latent_formats.SDXL): [4 latent channels, 3 colours], and what is added.
 SDXL_WEIGHTS = (
     (0.3651, 0.4232, 0.4341),
@@ -31,10 +30,9 @@ class LatentToRGB:
     bias: Tensor  # [3]
 
     @classmethod
-    def of(cls, folder: Path, device: str) -> LatentToRGB:
-        """The map of the checkpoint's `latent_rgb.json`; SDXL's own without one."""
-        path = folder / FILE
-        fitted = json.loads(path.read_text()) if path.exists() else {"weights": SDXL_WEIGHTS, "bias": SDXL_BIAS}
+    def of(cls, path: Path | None, device: str) -> LatentToRGB:
+        """The map of a checkpoint's `latent_rgb.json`; SDXL's own without one."""
+        fitted = json.loads(path.read_text()) if path else {"weights": SDXL_WEIGHTS, "bias": SDXL_BIAS}
         return cls(
             weights=torch.tensor(fitted["weights"], device=device), bias=torch.tensor(fitted["bias"], device=device)
         )

@@ -7,7 +7,6 @@ import json
 import torch
 from diffusers import AutoencoderKL
 
-from sdxl.preview import FILE
 from training.assemble import MINI
 from training.vae import pictures
 
@@ -33,7 +32,7 @@ def fit(vae: AutoencoderKL, count: int = COUNT) -> dict[str, object]:
 def main() -> None:
     fitted = fit(AutoencoderKL.from_pretrained(MINI / "base" / "vae", torch_dtype=torch.float32))
     for stage in ("base", "refiner"):
-        (MINI / stage / FILE).write_text(json.dumps(fitted) + "\n")
+        (MINI / stage / "latent_rgb.json").write_text(json.dumps(fitted) + "\n")
 
 
 if __name__ == "__main__":

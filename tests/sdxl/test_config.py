@@ -9,7 +9,7 @@ from sdxl.config import MINI, ConfigurationError, Settings
 
 def test_without_variables_the_mini_checkpoint_is_served() -> None:
     settings = Settings.from_environment({"PATH": "/bin"})
-    assert (settings.base, settings.refiner) == (MINI / "base", MINI / "refiner")
+    assert (settings.base, settings.refiner) == (str(MINI / "base"), str(MINI / "refiner"))
 
 
 def test_variables_are_read() -> None:

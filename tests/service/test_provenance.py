@@ -20,6 +20,7 @@ from sdxl.checkpoint import digest
 from sdxl.config import MINI
 from sdxl.request import OutputFormat
 from sdxl.version import VERSION
+from sdxl.weights import files_of
 from tests.sdxl.certificates import make_pair
 from tests.sdxl.pictures import encoded, textured
 from tests.service.server import Server, free_port, run_module, serving
@@ -28,7 +29,7 @@ from tests.service.test_refine import a_picture, as_png
 PROMPT = 'a green cone, white background\nand "quotes": é 🟥 & <b>'
 GOOD: dict[str, Any] = {"prompt": PROMPT, "num_inference_steps": 6}
 FORMATS = get_args(OutputFormat)
-BASE, REFINER = digest(MINI / "base"), digest(MINI / "refiner")
+BASE, REFINER = digest(files_of(MINI / "base")), digest(files_of(MINI / "refiner"))
 
 
 def provenance(server: Server, picture: bytes) -> dict[str, Any]:
