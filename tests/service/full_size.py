@@ -67,7 +67,7 @@ TEXT_2 = CLIPTextConfig(
     hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, projection_dim=1280,
     hidden_act="gelu", **WORDS,
 )  # fmt: skip
-PARAMETERS = {"base": 2_567_463_684, "refiner": 2_259_539_524}  # of the UNets
+PARAMETERS = {"base": 2_567_463_684, "refiner": 2_259_526_660}  # of the UNets
 
 
 def write_full_size(mini: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> None:
