@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,9 +34,12 @@ class Speed:
 
 @torch.inference_mode()
 def measure(checkpoint: Checkpoint, unet: UNet, conditioning: Callable[[], Conditioning], settings: Settings) -> Speed:
-    """Times UNet calls and a decoding at the checkpoint's native size; `conditioning` is of one row."""
+    """Times UNet calls and a decoding at the checkpoint's native size, or at the largest that is allowed.
+
+    `conditioning` is of one row.
+    """
     one = conditioning()
-    side = checkpoint.pipeline.unet.config.sample_size
+    side = min(checkpoint.pipeline.unet.config.sample_size, math.isqrt(settings.max_pixels) // VAE_FACTOR)
     latents = torch.zeros(1, 4, side, side, device=checkpoint.device, dtype=checkpoint.dtype)
     timestep = torch.tensor([500], device=checkpoint.device)
 
