@@ -81,8 +81,7 @@ def as_server_sent(event: Event) -> str:
 
 
 def _preview(pixels: NDArray[np.uint8]) -> dict[str, Any]:
-    height, width, _ = pixels.shape
-    data = encode_preview(pixels, size_px=(8 * width, 8 * height), output_format="jpeg")
+    data = encode_preview(pixels, output_format="jpeg")
     return {"picture": base64.b64encode(data).decode("ascii"), "media_type": "image/jpeg"}
 
 

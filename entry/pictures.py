@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import TypeVar
 
 from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.fleet import Fleet
 from entry.progress import Follower
+from entry.several import seeds_from
 from entry.upload import Original, read_original
 from runners.frames import Frame
 from sdxl.config import Settings
 from sdxl.credentials import Credentials
 from sdxl.limits import LIMITS
-from sdxl.request import MAX_SEED, EditRequest, GenerationRequest, RefineRequest
+from sdxl.request import EditRequest, GenerationRequest, RefineRequest
 
 Request = TypeVar("Request", GenerationRequest, RefineRequest, EditRequest)
 
@@ -85,4 +85,4 @@ class Pictures:
 def _with_seed(request: Request) -> Request:
     if request.seed is not None:
         return request
-    return request.model_copy(update={"seed": secrets.randbelow(MAX_SEED + 1)})
+    return request.model_copy(update={"seed": seeds_from(None, 1)[0]})

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from entry.batch import max_at_once
 from sdxl.config import Settings
 from sdxl.request import MAX_SEED
 
@@ -20,14 +21,12 @@ def seeds_from(first: int | None, count: int) -> list[int]:
     return [(start + index) % (MAX_SEED + 1) for index in range(count)]
 
 
-def at_once(settings: Settings) -> int:
-    """Pictures of one request at work at once: a stage's whole queue may be less than one request asks for."""
-    return max(1, settings.max_jobs // 2)
-
-
 async def all_of(make: Callable[[Wanted], Awaitable[Made]], wanted: Sequence[Wanted], settings: Settings) -> list[Made]:
-    """What becomes of each, in their order. The first failure ends the others, and is raised."""
-    places = asyncio.Semaphore(at_once(settings))
+    """What becomes of each, in their order. The first failure ends the others, and is raised.
+
+    No more of them are at work at once than of lists, for a stage's whole queue may be less than one request asks for.
+    """
+    places = asyncio.Semaphore(max_at_once(settings))
 
     async def one(item: Wanted) -> Made:
         async with places:

@@ -15,6 +15,12 @@ OWN_FILES = ("relay.json", "latent_rgb.json")  # what a checkpoint may say to th
 HALVES = "*.fp16*.safetensors"
 
 
+def parts_of(folder: Path) -> list[str]:
+    """The names of a pipeline's parts that it has, by its model_index.json."""
+    index = json.loads((folder / "model_index.json").read_text())
+    return [name for name, value in index.items() if isinstance(value, list) and value[0] is not None]
+
+
 def fetch_files(repository: str, revision: str | None, *, patterns: Sequence[str], but_not: Sequence[str] = ()) -> Path:
     """The folder of a revision, with at least the files that match one of the patterns."""
     return Path(
@@ -28,8 +34,7 @@ def fetch_pipeline(repository: str, revision: str | None, *, halves: bool) -> Pa
     Repositories hold much more: the same weights in other forms and for other programs.
     """
     folder = fetch_files(repository, revision, patterns=("model_index.json", *OWN_FILES))
-    index = json.loads((folder / "model_index.json").read_text())
-    parts = [name for name, value in index.items() if isinstance(value, list) and value[0] is not None]
+    parts = parts_of(folder)
     fetch_files(repository, revision, patterns=[f"{name}/*.{kind}" for name in parts for kind in ("json", "txt")])
     models = [name for name in parts if (folder / name / "config.json").is_file()]
     if halves:

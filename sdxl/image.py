@@ -78,8 +78,10 @@ def encode_picture(
     return EncodedPicture(data=buffer.getvalue(), media_type=MEDIA_TYPES[output_format], watermarked=marks)
 
 
-def encode_preview(pixels: NDArray[np.uint8], *, size_px: tuple[int, int], output_format: OutputFormat) -> bytes:
-    """A preview [height/8, width/8, 3], uint8, as a file of `size_px` (width, height): small rather than exact."""
+def encode_preview(pixels: NDArray[np.uint8], *, output_format: OutputFormat) -> bytes:
+    """A preview [height/8, width/8, 3], uint8, as a file of the picture's size: small rather than exact."""
+    height, width, _ = pixels.shape
+    size_px = (8 * width, 8 * height)
     buffer = BytesIO()
     Image.fromarray(pixels).resize(size_px, Image.Resampling.BICUBIC).save(buffer, output_format)
     return buffer.getvalue()

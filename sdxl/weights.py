@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 
 from sdxl.config import Settings, Stage
-from sdxl.hub import HALVES, OWN_FILES, fetch_files, fetch_pipeline
+from sdxl.hub import HALVES, OWN_FILES, fetch_files, fetch_pipeline, parts_of
 from sdxl.reference import Sources, located
 
 PIPELINES: dict[Stage, Any] = {"base": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
@@ -25,10 +24,6 @@ class Weights:
 
     pipeline: Any  # StableDiffusionXLPipeline or StableDiffusionXLImg2ImgPipeline
     files: dict[str, Path]  # by names that are the same on every machine
-
-    def own_file(self, name: str) -> Path | None:
-        """One of OWN_FILES, if the checkpoint has it."""
-        return self.files.get(name)
 
 
 def load_weights(stage: Stage, settings: Settings, dtype: torch.dtype, bento_model: Callable[[str], Path]) -> Weights:
@@ -55,8 +50,7 @@ def load_weights(stage: Stage, settings: Settings, dtype: torch.dtype, bento_mod
 
 def components(folder: Path) -> list[str]:
     """The names of a pipeline's parts that have files, which are also their folders'."""
-    index = json.loads((folder / "model_index.json").read_text())
-    parts = [name for name, value in index.items() if isinstance(value, list) and value[0] is not None]
+    parts = parts_of(folder)
     return [name for name in parts if (folder / name).is_dir()] or parts
 
 

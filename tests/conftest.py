@@ -45,3 +45,13 @@ def epsilon_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("epsilon")
     write_epsilon_pair(MINI, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def epsilon_server(epsilon_checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(
+        tmp_path_factory.mktemp("bentoml"),
+        SDXL_BASE=epsilon_checkpoints / "base",
+        SDXL_REFINER=epsilon_checkpoints / "refiner",
+    ) as running:
+        yield running

@@ -126,8 +126,7 @@ def progress_answer(job: Job | None, *, with_image: bool) -> ProgressAnswer:
         return ProgressAnswer(progress=0.0, eta_relative=0.0, state=state)
     image = None
     if with_image and job.preview is not None:
-        height, width, _ = job.preview.shape
-        image = _base64(encode_preview(job.preview, size_px=(8 * width, 8 * height), output_format="png"))
+        image = _base64(encode_preview(job.preview, output_format="png"))
     return ProgressAnswer(progress=job.share, eta_relative=job.eta_s, state=state, current_image=image)
 
 

@@ -8,9 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI
-from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -133,15 +131,10 @@ async def _as_server_sent(wanted: ImageGeneration | ImageEdit, event: Event, par
         case Progress():
             if event.preview is None:
                 return ""
-            data = await asyncio.to_thread(_encoded, event.preview, wanted)
+            data = await asyncio.to_thread(encode_preview, event.preview, output_format=wanted.format)
             content = partial_event(wanted, partials, event.preview, data)
         case PictureFile():
             content = completed_event(wanted, event)
         case RelayError():
             return server_sent("error", {"type": "error", **openai_error(event)})
     return server_sent(content["type"], content)
-
-
-def _encoded(preview: NDArray[np.uint8], wanted: ImageGeneration | ImageEdit) -> bytes:
-    height, width, _ = preview.shape
-    return encode_preview(preview, size_px=(8 * width, 8 * height), output_format=wanted.format)

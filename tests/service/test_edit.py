@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from sdxl.sampler import SAMPLERS
 from tests.service.edit_reference import EditReference, Pixels
 from tests.service.reference import Reference, distance
-from tests.service.server import Server, pixels, serving
+from tests.service.server import Server, pixels
 from tests.service.test_refine import a_picture, as_png
 
 PROMPT = "a red cube on top of a blue sphere, yellow background"
@@ -55,16 +54,6 @@ def assert_same(
 @pytest.fixture(scope="module")
 def editing(reference: Reference) -> EditReference:
     return EditReference(reference)
-
-
-@pytest.fixture(scope="module")
-def epsilon_server(epsilon_checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(
-        tmp_path_factory.mktemp("bentoml"),
-        SDXL_BASE=epsilon_checkpoints / "base",
-        SDXL_REFINER=epsilon_checkpoints / "refiner",
-    ) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,11 @@ import pytest
 
 from sdxl.sampler import SAMPLERS
 from tests.service.reference import Reference, distance
-from tests.service.server import Server, serving
+from tests.service.server import Server
 
 PROMPT = "a red cube on top of a blue sphere, yellow background"
 MODES = ("ensemble", "sdedit", "none")
 TOLERANCE = 2
-
-
-@pytest.fixture(scope="module")
-def epsilon_server(epsilon_checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(
-        tmp_path_factory.mktemp("bentoml"),
-        SDXL_BASE=epsilon_checkpoints / "base",
-        SDXL_REFINER=epsilon_checkpoints / "refiner",
-    ) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
