@@ -33,8 +33,9 @@ from runners.http import CLIENT_GONE, ClientGone, error_response, read_body
 from runners.metrics import forget_the_dead
 from sdxl.config import Settings
 from sdxl.errors import RelayError
+from sdxl.fields import MAX_REQUEST_BYTES
 from sdxl.limits import LIMITS, Limits
-from sdxl.request import MAX_REQUEST_BYTES, EditRequest, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request import EditRequest, GenerationRequest, RefineRequest, StreamRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 

@@ -15,7 +15,7 @@ from starlette.types import Message, Scope
 
 from runners.http import replay
 from sdxl.errors import RelayError, invalid_field, invalid_request
-from sdxl.request import MAX_REQUEST_BYTES
+from sdxl.fields import MAX_REQUEST_BYTES
 
 JSON, FORM = "application/json", "multipart/form-data"
 MAX_FILES = 4  # that a form is read with: more than are allowed, so that an error can say which is too many

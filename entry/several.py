@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from entry.batch import max_at_once
 from sdxl.config import Settings
-from sdxl.request import MAX_SEED
+from sdxl.fields import MAX_SEED
 
 Wanted = TypeVar("Wanted")
 Made = TypeVar("Made")

@@ -12,9 +12,10 @@ from PIL import Image, ImageOps
 from runners.frames import Frame, Kind, pixels_of
 from sdxl.config import Settings
 from sdxl.errors import RelayError, invalid_field
+from sdxl.fields import MAX_SIDE_PX, MIN_SIDE_PX
 from sdxl.image import PictureError, PictureTooLargeError, UnsupportedPictureError, read_picture
 from sdxl.mask import MaskConvention, paste_original, read_mask
-from sdxl.request import MAX_SIDE_PX, MIN_SIDE_PX, EditRequest, RefineRequest
+from sdxl.request import EditRequest, RefineRequest
 
 
 @dataclass(frozen=True, kw_only=True)

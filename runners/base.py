@@ -17,12 +17,14 @@ from runners.stream import Octets, stream_job
 from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.errors import invalid_field
+from sdxl.fields import MAX_REQUEST_BYTES, Pair
 from sdxl.handoff import HandOff
 from sdxl.handoff_fields import HandOffFields
 from sdxl.inpainting import latent_mask
 from sdxl.limits import Limits
 from sdxl.prompt import base_conditioning, check_clip_skip, rows, truncated
-from sdxl.request import MAX_REQUEST_BYTES, Edit, EditRequest, Generation, GenerationRequest, Pair
+from sdxl.request import EditRequest, GenerationRequest
+from sdxl.settled import Edit, Generation
 from sdxl.start import Start
 from stepbatch.job import Conditioning, Denoising
 

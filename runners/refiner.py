@@ -18,11 +18,13 @@ from runners.stream import Octets, stream_job
 from sdxl import sampler as samplers
 from sdxl.checkpoint import Checkpoint
 from sdxl.errors import RelayError
+from sdxl.fields import MAX_REQUEST_BYTES
 from sdxl.handoff import HandOff, max_bytes
 from sdxl.handoff_fields import HandOffError, HandOffFields
 from sdxl.limits import Limits
 from sdxl.prompt import img2img_conditioning, truncated
-from sdxl.request import MAX_REQUEST_BYTES, Refinement, RefineRequest
+from sdxl.request import RefineRequest
+from sdxl.settled import Refinement
 from sdxl.start import Start
 from stepbatch.job import Conditioning
 

@@ -32,7 +32,7 @@ from sdxl.latents import decode
 from sdxl.limits import Limits
 from sdxl.preview import running_latents
 from sdxl.prompt import check_clip_skip, img2img_conditioning, rows
-from sdxl.request import Edit, Generation, Refinement
+from sdxl.settled import Edit, Generation, Refinement
 from sdxl.start import Start
 from stepbatch.engine import Engine
 from stepbatch.job import Conditioning, Denoising, Job

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sdxl.config import ConfigurationError, Settings, Stage
 from sdxl.preview import LatentToRGB
 from sdxl.prompt_cache import PromptCache
-from sdxl.request import Defaults
+from sdxl.settled import Defaults
 from sdxl.weights import load_weights
 
 VAE_FACTOR = 8  # pixels per latent, in both directions

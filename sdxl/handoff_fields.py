@@ -15,20 +15,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from sdxl.errors import shorten
-from sdxl.request import (
-    ClipSkip,
-    Guidance,
-    Pair,
-    Prompt,
-    SamplerName,
-    Score,
-    Seed,
-    Share,
-    Side,
-    Steps,
-    Strength,
-    Text,
-)
+from sdxl.fields import ClipSkip, Guidance, Pair, Prompt, SamplerName, Score, Seed, Share, Side, Steps, Strength, Text
 
 
 class HandOffError(ValueError):

@@ -17,8 +17,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from sdxl.fields import OutputFormat
 from sdxl.metadata import Metadata
-from sdxl.request import OutputFormat
 from sdxl.watermark import is_large_enough, with_watermark
 
 MEDIA_TYPES: dict[OutputFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}

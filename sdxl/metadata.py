@@ -13,9 +13,9 @@ from xml.sax.saxutils import escape, unescape
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
+from sdxl.fields import OutputFormat
 from sdxl.parameters import parameters_text
 from sdxl.record import AnyRecord, as_json, from_json
-from sdxl.request import OutputFormat
 
 TEXT_KEY, RECORD_KEY = "parameters", "sdxl_relay"
 MAX_TEXT_CHARACTERS = 100_000

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
+from sdxl.fields import SamplerName
 from sdxl.record import AnyRecord
-from sdxl.request import EditRequest, RefineRequest, SamplerName
+from sdxl.request import EditRequest, RefineRequest
 from sdxl.version import PRODUCT
 
 # AUTOMATIC1111's names for the samplers; deis is not among its own, other programs call it so.

@@ -8,8 +8,9 @@ import torch
 
 from sdxl.checkpoint import Checkpoint
 from sdxl.errors import invalid_field
+from sdxl.fields import Pair
 from sdxl.handoff_fields import HandOffFields
-from sdxl.request import Edit, Generation, Pair, Refinement
+from sdxl.settled import Edit, Generation, Refinement
 from stepbatch.job import Conditioning
 
 # What the text encoders and the size conditioning are told by.

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from sdxl.request import MAX_REQUEST_BYTES, EditRequest, GenerationRequest, PictureRequest, RefineRequest
+from sdxl.fields import MAX_REQUEST_BYTES
+from sdxl.request import EditRequest, GenerationRequest, PictureRequest, RefineRequest
 from sdxl.version import VERSION
 
 MAX_RECORD_BYTES = MAX_REQUEST_BYTES

@@ -24,11 +24,11 @@ from diffusers import (
 from torch import Tensor
 
 from sdxl.errors import RelayError, invalid_field
-from sdxl.request import SamplerName
+from sdxl.fields import SamplerName
 
 TRAINING_TIMESTEPS = 1_000
 
-# To add a sampler: a line here, its name in `request.SamplerName`, and the parity tests take it up.
+# To add a sampler: a line here, its name in `fields.SamplerName`, and the parity tests take it up.
 SAMPLERS: dict[SamplerName, tuple[Any, dict[str, object]]] = {
     "euler": (EulerDiscreteScheduler, {}),
     "euler_ancestral": (EulerAncestralDiscreteScheduler, {}),

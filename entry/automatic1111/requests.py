@@ -9,17 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model
 from entry.automatic1111.samplers import our_sampler
 from entry.contracts import MODEL
 from sdxl.errors import RelayError, invalid_field, shorten
-from sdxl.request import (
-    MAX_SEED,
-    GenerationRequest,
-    Guidance,
-    Integer,
-    Number,
-    Prompt,
-    Side,
-    Steps,
-    Text,
-)
+from sdxl.fields import MAX_SEED, Guidance, Integer, Number, Prompt, Side, Steps, Text
+from sdxl.request import GenerationRequest
 
 MAX_PICTURES = 32  # of one request
 

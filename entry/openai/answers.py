@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from entry.answer import PictureFile
 from entry.contracts import MODEL
 from entry.openai.requests import ImageEdit, ImageGeneration
-from sdxl.request import OutputFormat
+from sdxl.fields import OutputFormat
 
 # The type of a completed event requires it. Nothing is counted here, and nothing is charged for.
 NO_USAGE = {

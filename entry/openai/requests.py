@@ -13,12 +13,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from entry.contracts import MODEL
 from sdxl.errors import RelayError, invalid_field, shorten
-from sdxl.request import (
+from sdxl.fields import (
     MAX_SIDE_PX,
     MIN_SIDE_PX,
     EditRefineMode,
-    EditRequest,
-    GenerationRequest,
     Guidance,
     Integer,
     OpenShare,
@@ -31,6 +29,7 @@ from sdxl.request import (
     Strength,
     Text,
 )
+from sdxl.request import EditRequest, GenerationRequest
 
 # Clients send these whether or not their user has chosen one, so they mean the one model that there is.
 OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")

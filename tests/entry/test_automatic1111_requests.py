@@ -12,7 +12,7 @@ from entry.automatic1111.jobs import Jobs
 from entry.automatic1111.requests import HARMLESS, MEANINGLESS, Txt2Img
 from entry.automatic1111.samplers import SAMPLERS, our_sampler, sampler_items
 from sdxl.errors import RelayError
-from sdxl.request import SamplerName
+from sdxl.fields import SamplerName
 
 
 def ours(**fields: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from PIL import Image
 from sdxl.config import ConfigurationError, Settings
 from sdxl.credentials import ContentCredentials, Credentials, read_credentials
 from sdxl.errors import RelayError
-from sdxl.request import OutputFormat
+from sdxl.fields import OutputFormat
 from sdxl.version import VERSION
 from tests.sdxl.certificates import Key, Pair, make_pair
 from tests.sdxl.pictures import decoded, encoded, textured

@@ -9,8 +9,8 @@ from diffusers.pipelines.stable_diffusion_xl.watermark import WATERMARK_BITS, St
 from imwatermark import WatermarkDecoder
 
 from sdxl import watermark
+from sdxl.fields import OutputFormat
 from sdxl.image import encode_picture
-from sdxl.request import OutputFormat
 from tests.sdxl.pictures import Pixels, decoded, textured
 
 

@@ -16,11 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
+from sdxl.fields import OutputFormat, SamplerName
 from sdxl.image import BrokenPictureError, PictureError, encode_picture, opened_picture
 from sdxl.metadata import Metadata
 from sdxl.parameters import SAMPLERS
 from sdxl.record import AnyRecord, RefineRecord, as_json, from_json, record_of
-from sdxl.request import Defaults, GenerationRequest, OutputFormat, RefineRequest, SamplerName
+from sdxl.request import GenerationRequest, RefineRequest
+from sdxl.settled import Defaults
 from sdxl.version import VERSION
 from tests.sdxl.pictures import encoded, textured
 

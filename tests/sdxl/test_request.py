@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sdxl.request import Defaults, EditRequest, GenerationRequest, RefineRequest
+from sdxl.request import EditRequest, GenerationRequest, RefineRequest
+from sdxl.settled import Defaults
 
 OWN = Defaults(width=128, height=128, guidance_scale=3.0, refiner_guidance_scale=1.0)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sdxl.errors import RelayError
-from sdxl.request import SamplerName
+from sdxl.fields import SamplerName
 from sdxl.sampler import (
     SAMPLERS,
     base_steps,

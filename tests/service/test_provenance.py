@@ -18,7 +18,7 @@ from PIL import Image
 
 from sdxl.checkpoint import digest
 from sdxl.config import MINI
-from sdxl.request import OutputFormat
+from sdxl.fields import OutputFormat
 from sdxl.version import VERSION
 from sdxl.weights import files_of
 from tests.sdxl.certificates import make_pair

@@ -1,0 +1,55 @@
+"""What the values of a request may be: types with their bounds, for requests, defaults and the hand-off alike."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, WithJsonSchema
+
+MAX_PROMPT_CHARACTERS = 2_000
+MAX_REQUEST_BYTES = 256_000  # as JSON: four texts of 2,000 characters, each escaped to 12 bytes, and the rest
+MAX_SEED = 2**32 - 1
+MIN_SIDE_PX, MAX_SIDE_PX = 64, 8_192
+
+SamplerName = Literal[
+    "euler", "euler_ancestral", "heun", "ddim", "pndm", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde",
+    "unipc", "deis", "lcm",
+]  # fmt: skip
+RefineMode = Literal["ensemble", "sdedit", "none"]
+EditRefineMode = Literal["ensemble", "none"]
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+
+def _as_pair(value: object) -> object:
+    """Pairs come as lists in JSON."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
+Prompt = Annotated[Text, StringConstraints(min_length=1, pattern=r"\S")]
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Side = Annotated[Integer, Field(ge=MIN_SIDE_PX, le=MAX_SIDE_PX, multiple_of=8)]
+Steps = Annotated[Integer, Field(ge=1, le=150)]
+Guidance = Annotated[Number, Field(ge=0, le=30)]
+Score = Annotated[Number, Field(ge=0, le=10)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+OpenShare = Annotated[Number, Field(gt=0, lt=1)]  # both ends excluded
+Strength = Annotated[Number, Field(gt=0, le=1)]
+Pixels = Annotated[Integer, Field(ge=0, le=65_504)]  # the largest half-precision number
+# BentoML's client wants `items` of every array, which pydantic's own schema of a tuple does not have.
+PAIR_SCHEMA = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": 65_504},
+    "minItems": 2,
+    "maxItems": 2,
+}
+Pair = Annotated[tuple[Pixels, Pixels], BeforeValidator(_as_pair), WithJsonSchema(PAIR_SCHEMA)]
+Seed = Annotated[Integer, Field(ge=0, le=MAX_SEED)]
+ClipSkip = Annotated[Integer, Field(ge=0, le=31)]  # the checkpoint's own depth is checked by the runners
+
+
+class StrictModel(BaseModel):
+    """Frozen; a field that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
