@@ -113,7 +113,7 @@ class NoUNet:
 
 def make_denoising(case: Case, clock: Clock | None = None) -> Denoising:
     sampler = make_sampler(case.sampler, CONFIG)
-    timesteps = set_steps(sampler, STEPS, "cpu")
+    timesteps = set_steps(sampler, STEPS)
     sampler.set_begin_index(0)
     if clock is not None:
         sampler.scale_model_input = clock.around(sampler.scale_model_input, before="stack", during="scale")

@@ -75,7 +75,7 @@ class BaseRunner:
         check_clip_skip(self.checkpoint, wanted.clip_skip)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff, self.checkpoint.device)
+        timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff)
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
 
         def prepare() -> Denoising:
@@ -130,9 +130,7 @@ class BaseRunner:
         )
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        timesteps = samplers.edit_steps(
-            sampler, wanted.num_inference_steps, wanted.strength, cutoff, self.checkpoint.device
-        )
+        timesteps = samplers.edit_steps(sampler, wanted.num_inference_steps, wanted.strength, cutoff)
         has_steps = len(timesteps) > 0
         if not has_steps:
             cutoff = None
@@ -165,10 +163,10 @@ class BaseRunner:
         if wanted.refine == "none":
             return 0
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
-        steps, device = wanted.num_inference_steps, self.checkpoint.device
+        steps = wanted.num_inference_steps
         if cutoff is None:
-            return len(samplers.img2img_steps(sampler, steps, wanted.strength, device))
-        return len(samplers.refiner_steps(sampler, steps, cutoff, device))
+            return len(samplers.img2img_steps(sampler, steps, wanted.strength))
+        return len(samplers.refiner_steps(sampler, steps, cutoff))
 
     def _picture(self, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
         return self.stage.picture(latents, self.stage.told(truncated(self.checkpoint, wanted), wanted))

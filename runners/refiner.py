@@ -78,12 +78,11 @@ class RefinerRunner:
                 f" {fields.sampler_digest}, allowed is {samplers.digest(sampler)}",
                 field="sampler_digest",
             )
-        device = self.checkpoint.device
         if fields.cutoff is not None:
-            timesteps = samplers.refiner_steps(sampler, fields.num_inference_steps, fields.cutoff, device)
+            timesteps = samplers.refiner_steps(sampler, fields.num_inference_steps, fields.cutoff)
         else:
             assert fields.strength is not None  # HandOffFields holds that one of the two is there
-            timesteps = samplers.img2img_steps(sampler, fields.num_inference_steps, fields.strength, device)
+            timesteps = samplers.img2img_steps(sampler, fields.num_inference_steps, fields.strength)
         generator = torch.Generator("cpu")
         generator.set_state(handoff.generator_state)
         start = Start(
@@ -104,9 +103,7 @@ class RefinerRunner:
         start = Start(
             image=Image.fromarray(pixels_of(frame)),
             sampler=sampler,
-            timesteps=samplers.img2img_steps(
-                sampler, wanted.num_inference_steps, wanted.strength, self.checkpoint.device
-            ),
+            timesteps=samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength),
             generator=torch.Generator("cpu").manual_seed(wanted.seed),
             strength=wanted.strength,
         )

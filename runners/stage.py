@@ -245,7 +245,7 @@ def _unet(checkpoint: Checkpoint) -> UNet:
         return predicted
 
     rows = SETTINGS.rows_of_all_ticks
-    return PaddedUNet(call, rows) if rows else call
+    return PaddedUNet(call, (rows,)) if rows else call
 
 
 def _policy(speed: Speed) -> Policy:

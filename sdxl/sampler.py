@@ -68,13 +68,16 @@ def cutoff_timestep(high_noise_frac: float) -> int:
     return round(TRAINING_TIMESTEPS - high_noise_frac * TRAINING_TIMESTEPS)
 
 
-def set_steps(sampler: Any, num_inference_steps: int, device: str) -> Tensor:
+def set_steps(sampler: Any, num_inference_steps: int) -> Tensor:
     """Sets a fresh sampler's timesteps and gives them, from noisy to clean.
+
+    They stay in the host's memory, like all tables of a sampler: its step looks numbers up in them, for which the
+    host would otherwise have to wait for the GPU.
 
     Raises RelayError (400) where the sampler cannot do so many or so few steps.
     """
     try:
-        sampler.set_timesteps(num_inference_steps, device=device)
+        sampler.set_timesteps(num_inference_steps, device="cpu")
     except (ValueError, IndexError, RuntimeError) as error:
         raise invalid_field(
             "num_inference_steps",
@@ -85,9 +88,9 @@ def set_steps(sampler: Any, num_inference_steps: int, device: str) -> Tensor:
     return timesteps
 
 
-def base_steps(sampler: Any, num_inference_steps: int, cutoff: int | None, device: str) -> Tensor:
+def base_steps(sampler: Any, num_inference_steps: int, cutoff: int | None) -> Tensor:
     """The base's timesteps: all of them, or those at or above the cutoff (`denoising_end` of the base pipeline)."""
-    timesteps = set_steps(sampler, num_inference_steps, device)
+    timesteps = set_steps(sampler, num_inference_steps)
     if hasattr(sampler, "set_begin_index"):
         sampler.set_begin_index(0)
     if cutoff is None:
@@ -99,9 +102,9 @@ def base_steps(sampler: Any, num_inference_steps: int, cutoff: int | None, devic
     return timesteps[:count]
 
 
-def edit_steps(sampler: Any, num_inference_steps: int, strength: float, cutoff: int | None, device: str) -> Tensor:
+def edit_steps(sampler: Any, num_inference_steps: int, strength: float, cutoff: int | None) -> Tensor:
     """The base's timesteps of an edit: of the last `strength`, those at or above the cutoff, which may be none."""
-    timesteps = img2img_steps(sampler, num_inference_steps, strength, device)
+    timesteps = img2img_steps(sampler, num_inference_steps, strength)
     if cutoff is None:
         return timesteps
     count = int((timesteps >= cutoff).sum())
@@ -110,22 +113,22 @@ def edit_steps(sampler: Any, num_inference_steps: int, strength: float, cutoff: 
     return timesteps[:count]
 
 
-def refiner_steps(sampler: Any, num_inference_steps: int, cutoff: int, device: str) -> Tensor:
+def refiner_steps(sampler: Any, num_inference_steps: int, cutoff: int) -> Tensor:
     """The refiner's timesteps, those under the cutoff (StableDiffusionXLImg2ImgPipeline.get_timesteps).
 
     A sampler of second order takes its timesteps in pairs. Where the cutoff parts a pair, diffusers lets the
     refiner take the first half again, and so do we.
     """
-    timesteps = set_steps(sampler, num_inference_steps, device)
+    timesteps = set_steps(sampler, num_inference_steps)
     count = int((timesteps < cutoff).sum())
     if sampler.order == 2 and count % 2 == 0:
         count += 1
     return _from(sampler, len(timesteps) - count)
 
 
-def img2img_steps(sampler: Any, num_inference_steps: int, strength: float, device: str) -> Tensor:
+def img2img_steps(sampler: Any, num_inference_steps: int, strength: float) -> Tensor:
     """The last `strength` of the timesteps (StableDiffusionXLImg2ImgPipeline.get_timesteps)."""
-    set_steps(sampler, num_inference_steps, device)
+    set_steps(sampler, num_inference_steps)
     count = min(int(num_inference_steps * strength), num_inference_steps)
     if count == 0:
         raise invalid_field(

@@ -39,14 +39,17 @@ class Engine:
         max_jobs: int,
         seconds_per_work: float,
         observer: Observer | None = None,
+        after_tick: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py)."""
         self._unet = unet
         self._stack = KeptStack()
         self._policy = policy
         self._max_jobs = max_jobs
         self._pace = Pace(seconds_per_work)
         self._observer = observer or Silent()
+        self._after_tick = after_tick
         self._clock = clock  # in seconds
         # A daemon, so that an engine which nobody stopped does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="stepbatch-engine", daemon=True)
@@ -206,6 +209,7 @@ class Engine:
     def _tick(self, jobs: list[Job[Any]]) -> None:
         begun_at = self._clock()
         outcomes = tick(self._unet, [job.denoising for job in jobs], self._stack)
+        self._after_tick()
         ended_at = self._clock()
         with self._changed:
             self._counts.update(ticks=1, rows=sum(job.rows for job in jobs))
@@ -218,7 +222,7 @@ class Engine:
 
     def _finish(self, job: Job[Any]) -> None:
         begun_at = self._clock()
-        outcome = attempt(job.finish, job.denoising.latents)
+        outcome = attempt(job.finished)
         job.timings.finish_ms = _ms(self._clock() - begun_at)
         self._retire(job, outcome)
 

@@ -6,7 +6,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from stepbatch.errors import NonFiniteLatents
 from stepbatch.failure import Failure, attempt
 from stepbatch.job import Conditioning, Denoising
 
@@ -55,6 +54,9 @@ def tick(unet: UNet, jobs: Sequence[Denoising], stack: Stack = stacked) -> list[
 
     All jobs have the same latent shape. An error of the UNet is the failure of every job in the call, one of
     a job's own sampler or guidance is that job's alone. Of the jobs only their samplers' state is changed.
+
+    Nothing here waits for a GPU: a tick tells it what to do, and the host goes on meanwhile. (A few samplers wait by
+    themselves; docs/gpu.md names them.)
     """
     inputs = [attempt(model_input, job) for job in jobs]
     sound = [(job, x) for job, x in zip(jobs, inputs, strict=True) if not isinstance(x, Failure)]
@@ -79,32 +81,22 @@ def predict(unet: UNet, inputs: Sequence[tuple[Denoising, Tensor]], stack: Stack
     # torch.stack makes int64 and float32 together float32, which is exact for timesteps.
     timesteps = torch.stack([t for (job, _), n in zip(inputs, rows, strict=True) for t in [job.timestep] * n])
     conditioning = stack([job.conditioning for job, _ in inputs])
-    output = unet(torch.cat([x for _, x in inputs]), timesteps, conditioning)
+    latents = torch.cat([x for _, x in inputs])
+    output = unet(latents, timesteps.to(latents.device, non_blocking=True), conditioning)
     return torch.split(output, rows)
 
 
 def next_latents(job: Denoising, prediction: Tensor) -> Tensor:
     """Take the job's step from its prediction [rows, 4, h, w] to its next latents [1, 4, h, w].
 
-    Raises NonFiniteLatents after the last step, and whatever the sampler raises.
+    Raises whatever the sampler raises.
     """
     if job.rows == 2:
         prediction = guided(prediction, scale=job.guidance_scale, rescale=job.guidance_rescale)
     timestep, sample = job.timestep, job.latents
     stepped = job.sampler.step(prediction, timestep, sample, return_dict=False, **job.step_options)
     # A sampler that changed the dtype would change it for the whole of the next tick.
-    latents = stepped[0].to(sample.dtype)
-    # Only here, because it makes the CPU wait for the GPU. NaN and infinity do not go away by themselves,
-    # nor do they reach other rows.
-    if job.remaining_steps == 1 and not is_finite(latents):
-        raise NonFiniteLatents(f"the latents hold NaN or infinity after the last of {job.steps} steps")
-    return latents
-
-
-def is_finite(latents: Tensor) -> bool:
-    """Whether neither NaN nor infinity is among them, in a sixth of the time of torch.isfinite(latents).all()."""
-    extremes = torch.stack(torch.aminmax(latents))  # NaN, if it is among them, is both
-    return bool(torch.isfinite(extremes).all())
+    return stepped[0].to(sample.dtype)
 
 
 def guided(prediction: Tensor, *, scale: float, rescale: float) -> Tensor:

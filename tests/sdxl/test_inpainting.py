@@ -38,7 +38,7 @@ def test_only_0_and_1_are_in_it() -> None:
 
 def inpainting(name: Any, steps: int, strength: float) -> tuple[InpaintingSampler, torch.Tensor]:
     sampler = make_sampler(name, CONFIG)
-    timesteps = img2img_steps(sampler, steps, strength, "cpu")
+    timesteps = img2img_steps(sampler, steps, strength)
     return InpaintingSampler(sampler, timesteps, ORIGINAL, LEFT_HALF, torch.Generator().manual_seed(1)), timesteps
 
 

@@ -171,5 +171,8 @@ def denoise_alone(state: Denoising, unet: UNet) -> Tensor:
     return latents
 
 
-def make_engine(unet: UNet, *, max_rows: int = 8, max_jobs: int = 16) -> Engine:
-    return Engine(unet, FirstComeFirstServed(max_rows=max_rows), max_jobs=max_jobs, seconds_per_work=1.0)
+def make_engine(
+    unet: UNet, *, max_rows: int = 8, max_jobs: int = 16, after_tick: Callable[[], None] = lambda: None
+) -> Engine:
+    policy = FirstComeFirstServed(max_rows=max_rows)
+    return Engine(unet, policy, max_jobs=max_jobs, seconds_per_work=1.0, after_tick=after_tick)

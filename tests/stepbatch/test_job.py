@@ -4,7 +4,7 @@ from concurrent.futures import CancelledError
 import pytest
 import torch
 
-from stepbatch.job import Conditioning, Denoising, Job, Phase
+from stepbatch.job import Conditioning, Denoising, Job, Phase, is_finite
 from tests.stepbatch.fakes import EulerSampler, make_denoising, make_job
 
 
@@ -95,3 +95,13 @@ def test_a_jobs_repr_tells_nothing_of_its_contents() -> None:
     text = repr(job) + repr(job.denoising) + repr(job.denoising.conditioning)
     assert "tensor" not in text
     assert len(text) < 300
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_one_number_that_is_not_finite_is_enough(dtype: torch.dtype, number: float) -> None:
+    latents = torch.full((1, 4, 16, 16), torch.finfo(dtype).max, dtype=dtype)
+    latents[0, 0] = torch.finfo(dtype).min
+    assert is_finite(latents)
+    latents[0, 2, 3, 5] = number
+    assert not is_finite(latents)

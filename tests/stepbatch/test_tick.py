@@ -6,10 +6,9 @@ import torch
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import rescale_noise_cfg
 from torch import Tensor
 
-from stepbatch.errors import NonFiniteLatents
 from stepbatch.failure import Failure
 from stepbatch.job import Conditioning, Denoising
-from stepbatch.tick import KeptStack, guided, is_finite, next_latents, predict, stacked, tick
+from stepbatch.tick import KeptStack, guided, next_latents, predict, stacked, tick
 from tests.stepbatch.fakes import BrokenSampler, EulerSampler, FalseUNet, denoise_alone, make_denoising
 
 
@@ -131,38 +130,6 @@ def test_an_error_of_the_unet_fails_every_job_of_the_call() -> None:
 
     outcomes = tick(FalseUNet(before=run_out_of_memory), [make_denoising(), make_denoising()])
     assert [outcome.error for outcome in outcomes if isinstance(outcome, Failure)] == [error, error]
-
-
-def test_nan_in_one_jobs_rows_fails_that_job_and_only_after_its_last_step() -> None:
-    sick, well = make_denoising(seed=1, steps=2), make_denoising(seed=2, steps=2)
-    sick.latents[0, 0, 0, 0] = float("nan")
-    first = tick(FalseUNet(), [sick, well])
-    for state, outcome in zip([sick, well], first, strict=True):
-        assert isinstance(outcome, Tensor)
-        state.advance(outcome)
-    failed, sound = tick(FalseUNet(), [sick, well])
-    assert isinstance(failed, Failure)
-    assert isinstance(failed.error, NonFiniteLatents)
-    assert "last of 2 steps" in str(failed.error)
-    assert isinstance(sound, Tensor)
-    assert torch.equal(sound, run([make_denoising(seed=2, steps=2)], FalseUNet())[0])
-
-
-def test_infinity_is_found_too() -> None:
-    # Of one row, because guidance would make NaN of it.
-    state = make_denoising(steps=1, rows=1)
-    with pytest.raises(NonFiniteLatents):
-        next_latents(state, torch.full((1, 4, 8, 8), float("inf")))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_one_number_that_is_not_finite_is_enough(dtype: torch.dtype, number: float) -> None:
-    latents = torch.full((1, 4, 16, 16), torch.finfo(dtype).max, dtype=dtype)
-    latents[0, 0] = torch.finfo(dtype).min
-    assert is_finite(latents)
-    latents[0, 2, 3, 5] = number
-    assert not is_finite(latents)
 
 
 def test_a_sampler_that_widens_the_dtype_does_not_widen_the_jobs_latents() -> None:
