@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -14,8 +15,10 @@ from torch import Tensor
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.config import Settings
 from sdxl.latents import decode
+from sdxl.unet import compiled_counts, compiled_sizes, native_size, stop_compiling
 from stepbatch.job import Conditioning
 from stepbatch.policy import RowLimit
+from stepbatch.shapes import Size
 from stepbatch.tick import UNet, stacked
 from stepbatch.warmup import ROW_COUNTS, tick_times, worthwhile_rows
 
@@ -39,29 +42,46 @@ def measure(checkpoint: Checkpoint, unet: UNet, conditioning: Callable[[], Condi
     `conditioning` is of one row.
     """
     one = conditioning()
-    side = min(checkpoint.pipeline.unet.config.sample_size, math.isqrt(settings.max_pixels) // VAE_FACTOR)
-    latents = torch.zeros(1, 4, side, side, device=checkpoint.device, dtype=checkpoint.dtype)
     timestep = torch.tensor([500], device=checkpoint.device)
 
-    def call(rows: int) -> float:
-        return _arrived(unet(latents.repeat(rows, 1, 1, 1), timestep.repeat(rows), stacked([one] * rows)))
+    def latents(rows: int, size: Size) -> Tensor:
+        return torch.zeros(rows, 4, *size, device=checkpoint.device, dtype=checkpoint.dtype)
 
+    def call(rows: int, size: Size) -> float:
+        return _arrived(unet(latents(rows, size), timestep.repeat(rows), stacked([one] * rows)))
+
+    if settings.compile != "off":
+        _compile(checkpoint, settings, call, lambda size: decode(checkpoint.pipeline, latents(1, size)))
+    size = native_size(checkpoint, settings)
+    pixels = math.prod(size)
     given = settings.rows_of_all_ticks or settings.max_rows
-    times = tick_times(call, (given,) if given else ROW_COUNTS)
+    times = tick_times(lambda rows: call(rows, size), (given,) if given else ROW_COUNTS)
     rows = given or worthwhile_rows(times)
-    seconds_per_work = times[rows] / (rows * side * side)
-    decode(checkpoint.pipeline, latents)
-    begun = time.perf_counter()
-    decode(checkpoint.pipeline, latents)
-    decode_s = time.perf_counter() - begun
+    seconds_per_work = times[rows] / (rows * pixels)
+    decode_s = tick_times(lambda _: decode(checkpoint.pipeline, latents(1, size)), (1,))[1]
     table = ", ".join(f"{rows}: {1000 * seconds:.1f}" for rows, seconds in times.items())
     logger.info("ms of a tick by rows: %s; %d rows at most; decoding %.1f ms", table, rows, 1000 * decode_s)
     return Speed(
-        limit=RowLimit(rows=rows, pixels=None if settings.fixed_rows else side * side),
+        limit=RowLimit(rows=rows, pixels=None if settings.fixed_rows else pixels),
         seconds_per_work=seconds_per_work,
-        decode_work_per_pixel=decode_s / seconds_per_work / (side * side),
-        longest_s=max(2 * seconds_per_work * side * side, decode_s) * settings.max_pixels / (side * VAE_FACTOR) ** 2,
+        decode_work_per_pixel=decode_s / seconds_per_work / pixels,
+        longest_s=max(2 * seconds_per_work * pixels, decode_s) * settings.max_pixels / (pixels * VAE_FACTOR**2),
     )
+
+
+def _compile(
+    checkpoint: Checkpoint, settings: Settings, call: Callable[[int, Size], object], decode: Callable[[Size], object]
+) -> None:
+    """Lets every shape come once that is to be compiled; others never will be."""
+    begun = time.perf_counter()
+    sizes = compiled_sizes(checkpoint, settings)
+    with torch.backends.cudnn.flags(benchmark=True):  # which finds the best convolutions for the shapes that come
+        for size, rows in product(sizes, compiled_counts(settings)):
+            call(rows, size)
+        for size in sizes:
+            decode(size)
+    stop_compiling()
+    logger.info("compiled in %.0f s", time.perf_counter() - begun)
 
 
 def _arrived(prediction: Tensor) -> float:

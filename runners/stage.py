@@ -34,11 +34,11 @@ from sdxl.preview import running_latents
 from sdxl.prompt import check_clip_skip, img2img_conditioning, rows
 from sdxl.settled import Edit, Generation, Refinement
 from sdxl.start import Start
+from sdxl.unet import make_unet
 from stepbatch.engine import Engine
 from stepbatch.job import Conditioning, Denoising, Job
-from stepbatch.padding import PaddedUNet
+from stepbatch.lead import OneTickAhead
 from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
-from stepbatch.tick import UNet
 
 SETTINGS = Settings.or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
 A_LONG_TIME = 1_000_000_000
@@ -76,7 +76,7 @@ class RunnerStage:
         self.name = stage
         with ThreadPoolExecutor(1) as pool:
             self.checkpoint = pool.submit(checkpoints.load, stage, SETTINGS, _bento_model).result()
-            unet = _unet(self.checkpoint)
+            unet = pool.submit(make_unet, self.checkpoint, SETTINGS).result()
             self.speed = pool.submit(
                 measure, self.checkpoint, unet, lambda: conditioning(self.checkpoint), SETTINGS
             ).result()
@@ -89,6 +89,7 @@ class RunnerStage:
             max_jobs=SETTINGS.max_jobs,
             seconds_per_work=self.speed.seconds_per_work,
             observer=self.metrics,
+            after_tick=OneTickAhead() if self.checkpoint.device.startswith("cuda") else lambda: None,
         )
         self.engine.start()
 
@@ -229,23 +230,6 @@ def denoising(
         guidance_rescale=guidance_rescale,
         step_options=pipeline.prepare_extra_step_kwargs(generator, eta=0.0),
     )
-
-
-def _unet(checkpoint: Checkpoint) -> UNet:
-    model = checkpoint.pipeline.unet
-
-    def call(latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        predicted: Tensor = model(
-            latents,
-            timesteps,
-            encoder_hidden_states=conditioning.embeddings,
-            added_cond_kwargs={"text_embeds": conditioning.pooled, "time_ids": conditioning.time_ids},
-            return_dict=False,
-        )[0]
-        return predicted
-
-    rows = SETTINGS.rows_of_all_ticks
-    return PaddedUNet(call, (rows,)) if rows else call
 
 
 def _policy(speed: Speed) -> Policy:

@@ -16,6 +16,7 @@ from diffusers import StableDiffusionXLImg2ImgPipeline
 from pydantic import ValidationError
 
 from sdxl.config import ConfigurationError, Settings, Stage
+from sdxl.placement import place
 from sdxl.preview import LatentToRGB
 from sdxl.prompt_cache import PromptCache
 from sdxl.settled import Defaults
@@ -81,7 +82,8 @@ def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -
     except (OSError, ValueError, KeyError) as error:
         name = f"SDXL_{stage.upper()}={getattr(settings, stage)}"
         raise ConfigurationError(f"{name} cannot be loaded: {type(error).__name__}: {error!s:.500}") from error
-    pipeline = weights.pipeline.to(device)
+    pipeline = weights.pipeline
+    place(pipeline, settings, device)
     return Checkpoint(
         pipeline=pipeline,
         defaults=_defaults(weights.files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR),

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from sdxl.reference import checked
 
@@ -33,6 +43,16 @@ def _urls(value: object) -> tuple[str, ...]:
     return urls
 
 
+def _sizes(value: object) -> tuple[tuple[int, int], ...]:
+    found = []
+    for size in str(value).split(",") if isinstance(value, str) else ():
+        match = re.fullmatch(r"\s*([1-9]\d{1,4})x([1-9]\d{1,4})\s*", size)
+        if match is None or int(match[1]) % 8 or int(match[2]) % 8:
+            raise ValueError(f"{size} is not a size like 1024x1024, in multiples of 8 pixels")
+        found.append((int(match[1]), int(match[2])))
+    return tuple(found)
+
+
 def _keys(value: object) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in value.split(",")) if isinstance(value, str) else ()
     if not all(len(key) >= 16 and key.isascii() and key.isprintable() and " " not in key for key in keys):
@@ -42,6 +62,7 @@ def _keys(value: object) -> tuple[str, ...]:
 
 Reference = Annotated[str, BeforeValidator(checked)]
 Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)]
+Sizes = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_sizes)]  # (width, height)
 Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
@@ -75,6 +96,20 @@ class Settings(BaseModel):
     """Requests that the entry holds, in all; one more gets a 429."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    compile: Literal["off", "graphs", "on", "max"] = "off"
+    """How ticks of known shapes are made fast: CUDA graphs alone, torch.compile with them, or its longest search."""
+    compile_sizes: Sizes = ()
+    """For which sizes, like 1024x1024,832x1216; else the checkpoint's native one. All others run uncompiled."""
+    compile_cache: Path | None = None
+    """A folder that keeps what was compiled, for the next start."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """What waits in the host's memory until it is called: nothing, whole models, or single layers."""
+    quantize: Literal["none", "int8"] = "none"
+    """The weights of the UNets' linear layers."""
+    vae_upcast: bool = True
+    """Whether a VAE in float16 that asks for it decodes in float32. Else that is only done again where NaN came out."""
+    vae_tiling: bool = False
+    """Decode pictures larger than the VAE's native size in overlapping tiles, for less memory."""
     policy: Literal["shortest", "fcfs"] = "shortest"
     """Which job goes first: the one with the shortest remaining work, with aging, or the first that came."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -96,6 +131,20 @@ class Settings(BaseModel):
     c2pa_certificate: Path | None = None
     c2pa_key: Path | None = None
     """PEM files: the certificate with its chain, and its private key, with which pictures get content credentials."""
+
+    @field_validator("offload")
+    @classmethod
+    def _needs_weights_where_they_are(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none" and info.data.get("compile", "off") != "off":
+            raise ValueError("not with SDXL_COMPILE, whose graphs need the weights to stay on the GPU")
+        return value
+
+    @field_validator("quantize")
+    @classmethod
+    def _not_layer_by_layer(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none" and info.data.get("offload") == "sequential":
+            raise ValueError("not with SDXL_OFFLOAD=sequential, which takes the layers apart")
+        return value
 
     @property
     def rows_of_all_ticks(self) -> int | None:

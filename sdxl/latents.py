@@ -10,23 +10,33 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from stepbatch.job import is_finite
+
 
 def decode(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:
     """Latents [1, 4, height/8, width/8] to a picture, uint8 [height, width, 3] (RGB).
 
-    A half-precision VAE that asks for it (`force_upcast`) decodes in float32, for it would overflow.
+    A half-precision VAE that asks for it (`force_upcast`) decodes in float32, for it would overflow. So does every
+    other whose picture holds NaN.
     """
     vae = pipeline.vae
     upcast = vae.dtype == torch.float16 and vae.config.force_upcast
-    if upcast:
-        pipeline.upcast_vae()
-        latents = latents.to(next(iter(vae.post_quant_conv.parameters())).dtype)
-    picture = vae.decode(unscale(vae, latents), return_dict=False)[0]
-    if upcast:
-        vae.to(dtype=torch.float16)
+    picture = _decode_in(torch.float32 if upcast else vae.dtype, vae, latents)
+    if picture.dtype != torch.float32 and not is_finite(picture):
+        picture = _decode_in(torch.float32, vae, latents)
     levels = pipeline.image_processor.postprocess(picture, output_type="np")[0]
     pixels: NDArray[np.uint8] = (levels * 255).round().astype(np.uint8)
     return pixels
+
+
+def _decode_in(dtype: torch.dtype, vae: Any, latents: Tensor) -> Tensor:
+    own = vae.dtype
+    vae.to(dtype=dtype)
+    try:
+        picture: Tensor = vae.decode(unscale(vae, latents.to(dtype)), return_dict=False)[0]
+    finally:
+        vae.to(dtype=own)
+    return picture
 
 
 def encode(
@@ -48,7 +58,7 @@ def encode(
         1,
         1,
         pipeline.unet.dtype,
-        pipeline.unet.device,
+        pipeline._execution_device,  # where an offloaded model will be
         generator,
         adds_noise,
     )

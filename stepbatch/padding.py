@@ -1,7 +1,7 @@
 """Ticks of a few row counts: for UNets compiled for those, or for results that do not depend on a row's company."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ class PaddedUNet:
     with one count alone, there is one way. Raises ValueError for more rows than the largest count.
     """
 
-    def __init__(self, unet: UNet, counts: Sequence[int]) -> None:
+    def __init__(self, unet: UNet, counts: Collection[int]) -> None:
         self._unet = unet
         self._counts = sorted(counts)
 

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 
+import torch
+
 ROW_COUNTS = (1, 2, 4, 8, 16)
 REPEATS = 3
 WORTHWHILE = 0.85  # of the most rows per second that any row count gives
@@ -10,14 +12,20 @@ LONG_S = 2.0  # a tick that takes so long is measured once, and no more rows are
 
 
 def tick_times(call: Callable[[int], object], row_counts: tuple[int, ...] = ROW_COUNTS) -> dict[int, float]:
-    """Seconds of a UNet call by its rows: the shortest of three, after one that is not counted.
+    """Seconds of a call by its rows: the shortest of three, after one that is not counted.
 
     The shortest, because another runner of the same machine may be measuring, too, and makes calls only longer.
-    `call` does one UNet call with so many rows, and returns when its result is there.
+    `call` does one call with so many rows, and returns when its result is there. Where memory does not suffice for so
+    many, fewer are the most.
     """
     times: dict[int, float] = {}
     for rows in row_counts:
-        first = _seconds(call, rows)
+        try:
+            first = _seconds(call, rows)
+        except torch.OutOfMemoryError:
+            if not times:
+                raise
+            break
         if first >= LONG_S:
             times[rows] = first
             break
