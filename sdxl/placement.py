@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from accelerate import cpu_offload
 from torch import nn
 
 from sdxl.config import ConfigurationError, Settings
@@ -21,7 +22,7 @@ def place(pipeline: Any, settings: Settings, device: str) -> None:
         pipeline.vae.enable_tiling()
     if device.startswith("cuda"):
         _use_tensor_cores(pipeline.unet.dtype)
-        _fuse_projections(pipeline.unet)
+        fuse_projections(pipeline.unet)
         _lay_out_for_gpu(pipeline)
     if settings.quantize == "int8":
         _quantize(pipeline.unet)
@@ -29,9 +30,16 @@ def place(pipeline: Any, settings: Settings, device: str) -> None:
         case "model":
             pipeline.enable_model_cpu_offload(device=device)
         case "sequential":
-            pipeline.enable_sequential_cpu_offload(device=device)
+            _bring_layer_by_layer(pipeline, device)
         case _:
             pipeline.to(device)
+
+
+def _bring_layer_by_layer(pipeline: Any, device: str) -> None:
+    """As diffusers' enable_sequential_cpu_offload, which does not work with the device "cpu", where tests run."""
+    for model in pipeline.components.values():
+        if isinstance(model, nn.Module):
+            cpu_offload(model, torch.device(device), offload_buffers=len(model._parameters) > 0)
 
 
 def _quantize(unet: nn.Module) -> None:
@@ -48,7 +56,7 @@ def _lay_out_for_gpu(pipeline: Any) -> None:
         model.to(memory_format=torch.channels_last)  # how tensor cores want convolutions
 
 
-def _fuse_projections(unet: Any) -> None:
+def fuse_projections(unet: Any) -> None:
     """One matrix product for an attention's query, key and value, by diffusers; the separate weights are let go."""
     unet.fuse_qkv_projections()
     for module in unet.modules():

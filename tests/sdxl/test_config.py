@@ -36,6 +36,8 @@ def test_variables_are_read() -> None:
         ("SDXL_API_KEYS", f"{'k' * 16},short", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
         ("SDXL_API_KEYS", f"{'k' * 16},", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
         ("SDXL_API_KEYS", "a key with spaces in it", "SDXL_API_KEYS=(not shown): Value error, every key must have"),
+        ("SDXL_COMPILE_SIZES", "1024", "SDXL_COMPILE_SIZES=1024: Value error, 1024 is not a size like 1024x1024"),
+        ("SDXL_COMPILE_SIZES", "1024x1024,900x900", "900x900 is not a size like 1024x1024, in multiples of 8"),
         ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
     ],
 )
@@ -68,3 +70,21 @@ def test_keys_are_a_list_and_not_shown() -> None:
     assert [key.get_secret_value() for key in settings.api_keys] == ["a-secret-of-19-signs", "another-secret:of-more"]
     assert "secret-of" not in f"{settings} {settings!r}"
     assert Settings.from_environment({}).api_keys == ()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SDXL_COMPILE": "graphs", "SDXL_OFFLOAD": "model"}, "SDXL_OFFLOAD=model: Value error, not with SDXL_COMPILE"),
+        ({"SDXL_OFFLOAD": "sequential", "SDXL_QUANTIZE": "int8"}, "SDXL_QUANTIZE=int8: Value error, not with SDXL_OFF"),
+    ],
+)
+def test_settings_that_exclude_each_other(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.from_environment(variables)
+    assert said in str(raised.value)
+
+
+def test_sizes_to_compile_are_pairs_of_width_and_height() -> None:
+    settings = Settings.from_environment({"SDXL_COMPILE_SIZES": "1024x1024, 1216x832"})
+    assert settings.compile_sizes == ((1024, 1024), (1216, 832))
