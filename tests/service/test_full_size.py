@@ -11,9 +11,9 @@ import psutil
 import pytest
 from safetensors import safe_open
 
+from benchmarks.full_size import PARAMETERS, write_full_size
 from tests.conftest import MINI
 from tests.service import server as servers
-from tests.service.full_size import PARAMETERS, write_full_size
 from tests.service.server import serving
 
 MAX_BYTES = 16 * 2**30

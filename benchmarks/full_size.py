@@ -1,4 +1,4 @@
-"""SDXL 1.0 in its full size, from its published configuration, with random weights."""
+"""SDXL 1.0 in its full size, from its published configuration, with random weights; or the same kind, small."""
 
 from __future__ import annotations
 
@@ -67,6 +67,18 @@ TEXT_2 = CLIPTextConfig(
     hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, projection_dim=1280,
     hidden_act="gelu", **WORDS,
 )  # fmt: skip
+SMALL_UNET: dict[str, Any] = {
+    **{"block_out_channels": (32, 64), "attention_head_dim": (2, 4), "transformer_layers_per_block": (1, 1)},
+    **{"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "layers_per_block": 1, "sample_size": 16},
+    **{"up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "norm_num_groups": 8, "addition_time_embed_dim": 8},
+}
+SMALL_INPUTS: dict[str, dict[str, Any]] = {
+    "base": {"cross_attention_dim": 32, "projection_class_embeddings_input_dim": 6 * 8 + 16},
+    "refiner": {"cross_attention_dim": 16, "projection_class_embeddings_input_dim": 5 * 8 + 16},
+}
+SMALL_VAE = {"block_out_channels": (8, 8, 8, 16), "layers_per_block": 1, "sample_size": 128, "norm_num_groups": 4}
+SMALL_TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "projection_dim": 16}  # fmt: skip
 PARAMETERS = {"base": 2_567_463_684, "refiner": 2_259_526_660}  # of the UNets
 
 
@@ -81,23 +93,27 @@ def write_stage(mini: Path, target: Path, stage: str, dtype: torch.dtype) -> Non
     shutil.copytree(mini / stage, folder, ignore=shutil.ignore_patterns("*.safetensors", "relay.json", "latent_rgb*"))
     sampler = folder / "scheduler" / "scheduler_config.json"
     sampler.write_text(json.dumps({**json.loads(sampler.read_text()), "prediction_type": "epsilon"}))
-    parts = [("unet", UNet2DConditionModel, {**OF_BOTH_UNETS, **UNETS[stage]}), ("vae", AutoencoderKL, VAE)]
-    for name, model_class, config in parts:
-        with torch.device("meta"):
-            model = model_class(**config)
+    for name, model in models(stage).items():
         filled(model, dtype).save_pretrained(folder / name)
-    texts = [("text_encoder", CLIPTextModel, TEXT_1), ("text_encoder_2", CLIPTextModelWithProjection, TEXT_2)]
-    for name, text_class, text_config in texts:
-        if (folder / name).is_dir():
-            with torch.device("meta"):
-                text = text_class(text_config)
-            filled(text, dtype).save_pretrained(folder / name)
 
 
-def filled(model: nn.Module, dtype: torch.dtype) -> Any:
-    """Random weights that keep activations of unit variance, as fresh ones do."""
-    model = model.to(dtype).to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(0)
+def models(stage: str, *, small: bool = False) -> dict[str, Any]:
+    """A stage's models, without memory for their weights; with `small`, of the same kind and some thousand weights."""
+    unet = {**OF_BOTH_UNETS, **UNETS[stage], **(SMALL_UNET | SMALL_INPUTS[stage] if small else {})}
+    words = [CLIPTextConfig(**{**text.to_dict(), **(SMALL_TEXT if small else {})}) for text in (TEXT_1, TEXT_2)]
+    with torch.device("meta"):
+        made = {
+            "unet": UNet2DConditionModel(**unet),
+            "vae": AutoencoderKL(**{**VAE, **(SMALL_VAE if small else {})}),
+            "text_encoder_2": CLIPTextModelWithProjection(words[1]),
+        }
+        return {**made, "text_encoder": CLIPTextModel(words[0])} if stage == "base" else made
+
+
+def filled(model: nn.Module, dtype: torch.dtype, device: str = "cpu") -> Any:
+    """Random weights that keep activations of unit variance, as fresh ones do; always the same on a device."""
+    model = model.to(dtype).to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(0)
     with torch.no_grad():
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if not tensor.is_floating_point():
