@@ -83,7 +83,7 @@ PARAMETERS = {"base": 2_567_463_684, "refiner": 2_259_526_660}  # of the UNets
 
 
 def write_full_size(mini: Path, target: Path, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Writes `target`/base and `target`/refiner, some 12 GB in half precision; tokenizer and sampler are the mini's."""
+    """Writes `target`/base and `target`/refiner, 13 GB in half precision; tokenizer and sampler are the mini's."""
     for stage in ("base", "refiner"):
         write_stage(mini, target, stage, dtype)
 
