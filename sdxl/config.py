@@ -9,8 +9,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from sdxl.adapters import LoraFiles
 from sdxl.reference import checked
 
 PREFIX = "SDXL_"
@@ -61,6 +71,9 @@ class Settings(BaseModel):
     base_url: Urls | None = None
     refiner_url: Urls | None = None
     """Where the stage's replicas are, separated by commas; without one, the entry starts the stage on its own host."""
+    loras: LoraFiles = {}
+    refiner_loras: LoraFiles = {}
+    """What requests may choose for each stage: `name=path.safetensors`, separated by commas (docs/loras.md)."""
     runner_token: Annotated[SecretStr, Field(min_length=16)] | None = None
     """What runners ask for and the entry shows; without it, runners serve only loopback and UNIX sockets."""
     runner_open: bool = False
@@ -96,6 +109,17 @@ class Settings(BaseModel):
     c2pa_certificate: Path | None = None
     c2pa_key: Path | None = None
     """PEM files: the certificate with its chain, and its private key, with which pictures get content credentials."""
+
+    @field_validator("loras", "refiner_loras")
+    @classmethod
+    def _are_there(cls, files: dict[str, Path], info: ValidationInfo) -> dict[str, Path]:
+        """The files are needed where the stage is; where it has a URL, only their names are."""
+        if info.data.get("base_url" if info.field_name == "loras" else "refiner_url"):
+            return files
+        for path in files.values():
+            if not path.is_file():
+                raise ValueError(f"there is no file {path}")
+        return files
 
     @property
     def rows_of_all_ticks(self) -> int | None:
