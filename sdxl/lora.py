@@ -124,7 +124,7 @@ def _some(keys: list[str]) -> str:
 
 def check_loras(loras: Loras, known: Mapping[str, object]) -> None:
     """Raises RelayError (400) for a name that is not known."""
-    for index, lora in enumerate(loras or ()):
+    for lora in loras or ():
         if lora.name not in known:
             allowed = ", ".join(sorted(known)) or "none, for the server has no LoRAs"
-            raise invalid_field(f"loras.{index}.name", lora.name, allowed)
+            raise invalid_field("loras", lora.name, allowed)
