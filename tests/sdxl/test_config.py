@@ -36,6 +36,15 @@ def test_variables_are_read() -> None:
         ("SDXL_API_KEYS", f"{'k' * 16},short", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
         ("SDXL_API_KEYS", f"{'k' * 16},", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
         ("SDXL_API_KEYS", "a key with spaces in it", "SDXL_API_KEYS=(not shown): Value error, every key must have"),
+        ("SDXL_LORAS", "style", "SDXL_LORAS=style: Value error, style is not like name=path.safetensors"),
+        ("SDXL_LORAS", "a b=x.safetensors", "SDXL_LORAS=a b=x.safetensors: Value error, a b=x.safetensors is not like"),
+        ("SDXL_LORAS", "a=x.bin", "is not like name=path.safetensors"),
+        (
+            "SDXL_REFINER_LORAS",
+            "a=/no.safetensors",
+            "=a=/no.safetensors: Value error, there is no file /no.safetensors",
+        ),
+        ("SDXL_LORAS", "a=x.safetensors,a=y.safetensors", "there are two LoRAs of the name a"),
         ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
     ],
 )
@@ -68,3 +77,14 @@ def test_keys_are_a_list_and_not_shown() -> None:
     assert [key.get_secret_value() for key in settings.api_keys] == ["a-secret-of-19-signs", "another-secret:of-more"]
     assert "secret-of" not in f"{settings} {settings!r}"
     assert Settings.from_environment({}).api_keys == ()
+
+
+def test_loras_are_files_where_their_stage_is_and_names_where_it_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "a=b.safetensors"
+    file.touch()
+    given = {"SDXL_LORAS": f" style={file},", "SDXL_REFINER_LORAS": "finish=elsewhere.safetensors"}
+    settings = Settings.from_environment({**given, "SDXL_REFINER_URL": "http://refiner:3002"})
+    assert settings.loras == {"style": file}
+    assert [*settings.refiner_loras] == ["finish"]
+    with pytest.raises(ConfigurationError, match="there is no file elsewhere"):
+        Settings.from_environment(given)
