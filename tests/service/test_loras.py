@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.conftest import MINI
@@ -77,8 +78,11 @@ class LoraReference:
 
 
 @pytest.fixture(scope="module")
-def diffusers_own(tmp_path_factory: pytest.TempPathFactory) -> LoraReference:
-    return LoraReference(tmp_path_factory.mktemp("loras"))
+def diffusers_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoraReference]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # beside a server on the same cores, more threads wait for one another
+    yield LoraReference(tmp_path_factory.mktemp("loras"))
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +101,11 @@ def asked(scales: dict[str, float]) -> list[dict[str, Any]]:
 
 
 def test_jobs_with_unlike_loras_at_the_same_time(lora_server: Server, diffusers_own: LoraReference) -> None:
+    plain = diffusers_own.set_adapters({}).generate(**REQUEST)
     cases = [
-        (scales, told, {**REQUEST, "refine": refine, "seed": seed, "loras": asked(scales)})
-        for seed, refine in enumerate(("ensemble", "none"))
-        for scales, told in CHOICES
+        (scales, told, {**REQUEST, "refine": refine, "loras": asked(scales)})
+        for refine, choices in (("ensemble", CHOICES), ("none", CHOICES[4:]))
+        for scales, told in choices
     ]
     with ThreadPoolExecutor(len(cases)) as pool:
         answers = list(pool.map(lambda case: lora_server.post("/generate", json=case[2]), cases))
@@ -109,8 +114,7 @@ def test_jobs_with_unlike_loras_at_the_same_time(lora_server: Server, diffusers_
         assert distance(pixels(answer), diffusers_own.set_adapters(scales).generate(**wanted)) <= 2, (scales, fields)
         if fields["refine"] == "ensemble":
             assert answer.headers.get("x-loras") == told
-        if any(name != FINISH for name in scales):
-            assert distance(pixels(answer), diffusers_own.set_adapters({}).generate(**wanted)) > 20
+            assert (distance(pixels(answer), plain) > 20) == bool(scales)
     assert lora_server.metric("sdxl_relay_jobs_waited_seconds_total", stage="base", reason="adapters") > 0
 
 
