@@ -19,6 +19,7 @@ from runners.speed import measure
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.config import Settings
 from sdxl.latents import decode
+from sdxl.lora import LoadedLoras
 from sdxl.placement import place
 from sdxl.preview import LatentToRGB
 from sdxl.prompt import base_conditioning, img2img_conditioning
@@ -130,6 +131,7 @@ class Relay:
                 digest="",
                 device=device,
                 dtype=pipelines[stage].unet.dtype,
+                loras=LoadedLoras(pipelines[stage], {}),
             )
             self._checkpoints[stage] = checkpoint
             self._unets[stage] = make_unet(checkpoint, settings)

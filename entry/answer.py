@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 
 from runners.frames import Frame, pixels_of
+from sdxl.adapters import applied_text
 from sdxl.credentials import Credentials
 from sdxl.image import EncodedPicture, encode_picture
 from sdxl.metadata import Metadata
@@ -61,6 +62,7 @@ class PictureFile:
     seed: int | None
     warnings: dict[str, str]
     spent_ms: dict[str, float]  # for each of PHASES
+    loras: str | None = None  # which were applied where, if any were asked for
 
     def as_json(self) -> dict[str, Any]:
         """The file in base64, with the rest; as an item of /generate_batch and the result of a stream have it."""
@@ -69,6 +71,7 @@ class PictureFile:
             "media_type": self.media_type,
             "seed": self.seed,
             "warnings": self.warnings,
+            "loras": self.loras,
             "timings": self.spent_ms,
         }
 
@@ -76,7 +79,8 @@ class PictureFile:
         """The file, with the rest in headers."""
         timing = ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in self.spent_ms.items())
         warnings = {f"x-{name}": warning for name, warning in self.warnings.items()}
-        headers = {"x-seed": str(self.seed), "server-timing": timing, **warnings}
+        loras = {} if self.loras is None else {"x-loras": self.loras}
+        headers = {"x-seed": str(self.seed), "server-timing": timing, **loras, **warnings}
         return Response(self.data, media_type=self.media_type, headers=headers)
 
 
@@ -120,12 +124,17 @@ async def picture_file(
         height_px=pixels.shape[0],
         seed=request.seed,
         warnings=warnings,
+        loras=applied_text(request.loras, _by_stage(results, "loras")) if request.loras else None,
         spent_ms=watch.spent_ms,
     )
 
 
 def _metadata(request: PictureRequest, results: Sequence[Frame]) -> Metadata:
     """What the stages say of the picture: the first has settled the request, each names its own checkpoint."""
-    checkpoints = {stage: digest for frame in results for stage, digest in frame.meta["checkpoints"].items()}
+    checkpoints, loras = _by_stage(results, "checkpoints"), _by_stage(results, "loras")
     size = results[-1].meta["width"], results[-1].meta["height"]
-    return Metadata.of(record_of(request, results[0].meta["settled"], size, checkpoints))
+    return Metadata.of(record_of(request, results[0].meta["settled"], size, checkpoints, loras))
+
+
+def _by_stage(results: Sequence[Frame], name: str) -> dict[str, Any]:
+    return {stage: told for frame in results for stage, told in frame.meta[name].items()}

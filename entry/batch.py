@@ -78,6 +78,7 @@ class BatchResult(BaseModel):
     media_type: str | None = None
     seed: int | None = None
     warnings: dict[str, str] = {}
+    loras: str | None = None  # which were applied where, if any were asked for
     timings: dict[str, float] = {}  # ms; `queue` counts from the client's coming
     error: BatchError | None = None
 

@@ -21,6 +21,7 @@ _AUTOMATIC1111_NAMES = {
     "guidance_scale": "cfg_scale",
     "high_noise_frac": "refiner_switch_at",
     "scheduler": "sampler_name",
+    "loras": "prompt",
 }
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 

@@ -22,7 +22,8 @@ from sdxl.handoff import HandOff
 from sdxl.handoff_fields import HandOffFields
 from sdxl.inpainting import latent_mask
 from sdxl.limits import Limits
-from sdxl.prompt import base_conditioning, check_clip_skip, rows, truncated
+from sdxl.lora import check_loras
+from sdxl.prompt import base_conditioning, check_clip_skip, rows
 from sdxl.request import EditRequest, GenerationRequest
 from sdxl.settled import Edit, Generation
 from sdxl.start import Start
@@ -32,8 +33,9 @@ from stepbatch.job import Conditioning, Denoising
 AS_REQUESTED = {
     *("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", "clip_skip"),
     *("crops_coords_top_left", "negative_crops_coords_top_left", "aesthetic_score", "negative_aesthetic_score"),
-    *("scheduler", "num_inference_steps", "guidance_rescale", "seed"),
+    *("scheduler", "num_inference_steps", "guidance_rescale", "seed", "loras"),
 }
+KNOWN_LORAS = {**SETTINGS.loras, **SETTINGS.refiner_loras}
 MAX_EDIT_BYTES = MAX_REQUEST_BYTES + 4 * SETTINGS.max_pixels  # red, green, blue, and a mask
 DOOR = Door(SETTINGS, {"/run": MAX_REQUEST_BYTES, "/edit": MAX_EDIT_BYTES})
 
@@ -72,6 +74,7 @@ class BaseRunner:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
         wanted = GenerationRequest.model_validate_json(payload).with_defaults(self.checkpoint.defaults)
         _check_pixels(wanted.width, wanted.height)
+        check_loras(wanted.loras, KNOWN_LORAS)
         check_clip_skip(self.checkpoint, wanted.clip_skip)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
@@ -113,6 +116,7 @@ class BaseRunner:
             timesteps=timesteps,
             decodes=wanted.refine == "none",
             limits=limits,
+            loras=wanted.loras,
             steps_after=self._refiner_steps(wanted, cutoff),
         )
 
@@ -128,6 +132,7 @@ class BaseRunner:
         wanted = EditRequest.model_validate(frame.meta["request"]).with_defaults(
             self.checkpoint.defaults, has_mask=mask is not None
         )
+        check_loras(wanted.loras, KNOWN_LORAS)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
         timesteps = samplers.edit_steps(sampler, wanted.num_inference_steps, wanted.strength, cutoff)
@@ -169,7 +174,7 @@ class BaseRunner:
         return len(samplers.refiner_steps(sampler, steps, cutoff))
 
     def _picture(self, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
-        return self.stage.picture(latents, self.stage.told(truncated(self.checkpoint, wanted), wanted))
+        return self.stage.picture(latents, self.stage.told(wanted, wanted))
 
     def _hand_off(
         self,
@@ -189,8 +194,8 @@ class BaseRunner:
             mask=mask,
         ).encode()
         self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
-        told = self.stage.told(truncated(self.checkpoint, wanted), wanted)
-        return Frame(kind=Kind.RESULT, meta={"handoff": True, **told}, body=document)
+        meta = {"handoff": True, **self.stage.told(wanted, wanted)}
+        return Frame(kind=Kind.RESULT, meta=meta, body=document)
 
     def _handoff_fields(self, wanted: Generation | Edit, size: Pair, sampler: Any, cutoff: int | None) -> HandOffFields:
         original, target = wanted.original_size or size, wanted.target_size or size

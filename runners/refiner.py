@@ -22,7 +22,8 @@ from sdxl.fields import MAX_REQUEST_BYTES
 from sdxl.handoff import HandOff, max_bytes
 from sdxl.handoff_fields import HandOffError, HandOffFields
 from sdxl.limits import Limits
-from sdxl.prompt import img2img_conditioning, truncated
+from sdxl.lora import check_loras
+from sdxl.prompt import img2img_conditioning
 from sdxl.request import RefineRequest
 from sdxl.settled import Refinement
 from sdxl.start import Start
@@ -99,6 +100,7 @@ class RefinerRunner:
         """The refiner model card's own use: improve a picture one has."""
         frame = Frame.decode(payload)
         wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
+        check_loras(wanted.loras, SETTINGS.refiner_loras)
         sampler = self._sampler(wanted)
         start = Start(
             image=Image.fromarray(pixels_of(frame)),
@@ -112,7 +114,7 @@ class RefinerRunner:
     def _job(self, wanted: HandOffFields | Refinement, start: Start, limits: Limits) -> StageJob:
         def finish(latents: Tensor) -> Frame:
             settled = wanted if isinstance(wanted, Refinement) else None
-            return self.stage.picture(latents, self.stage.told(truncated(self.checkpoint, wanted), settled))
+            return self.stage.picture(latents, self.stage.told(wanted, settled))
 
         return self.stage.img2img_job(wanted, start, finish, decodes=True, limits=limits)
 

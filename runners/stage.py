@@ -24,6 +24,7 @@ from runners.speed import Speed, measure
 from sdxl import checkpoint as checkpoints
 from sdxl import handoff
 from sdxl import sampler as samplers
+from sdxl.adapters import Loras
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.config import Settings, Stage
 from sdxl.handoff_fields import HandOffFields
@@ -31,7 +32,7 @@ from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
 from sdxl.preview import running_latents
-from sdxl.prompt import check_clip_skip, img2img_conditioning, rows
+from sdxl.prompt import Words, check_clip_skip, img2img_conditioning, rows, truncated
 from sdxl.settled import Edit, Generation, Refinement
 from sdxl.start import Start
 from sdxl.unet import make_unet
@@ -90,6 +91,7 @@ class RunnerStage:
             seconds_per_work=self.speed.seconds_per_work,
             observer=self.metrics,
             after_tick=OneTickAhead() if self.checkpoint.device.startswith("cuda") else lambda: None,
+            switch=self.checkpoint.loras.switch,
         )
         self.engine.start()
 
@@ -102,6 +104,7 @@ class RunnerStage:
             handoff_version=handoff.VERSION,
             sampler=samplers.digest(checkpoint.pipeline.scheduler),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
+            loras=checkpoint.loras.digest,
         )
         door.is_stuck = self.is_stuck
         self._looking = look_after_server(door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop))
@@ -120,6 +123,7 @@ class RunnerStage:
         timesteps: Tensor,
         decodes: bool,
         limits: Limits,
+        loras: Loras,
         steps_after: int = 0,
     ) -> StageJob:
         """A job of latents of `size` (height, width); `decodes` says whether its finish makes a picture."""
@@ -131,6 +135,7 @@ class RunnerStage:
             rows=rows,
             size=size,
             steps=len(timesteps),
+            adapters=self.checkpoint.loras.chosen(loras),
             finish_work=self.speed.decode_work_per_pixel * height * width if decodes else 0.0,
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
@@ -181,12 +186,18 @@ class RunnerStage:
             timesteps=start.timesteps,
             decodes=decodes,
             limits=limits,
+            loras=wanted.loras,
             steps_after=steps_after,
         )
 
-    def told(self, truncated: list[str], settled: Generation | Refinement | Edit | None) -> dict[str, Any]:
+    def told(self, wanted: Words, settled: Generation | Refinement | Edit | None) -> dict[str, Any]:
         """What a result's meta says beside its own: for the answer's headers, and for the picture's record."""
-        told = {"truncated": truncated, "checkpoints": {self.name: self.checkpoint.digest}}
+        applied = self.checkpoint.loras.applied(wanted.loras)
+        told = {
+            "truncated": truncated(self.checkpoint, wanted),
+            "checkpoints": {self.name: self.checkpoint.digest},
+            "loras": {self.name: applied} if applied else {},
+        }
         return told if settled is None else {**told, "settled": settled.model_dump()}
 
     def picture(self, latents: Tensor, meta: dict[str, Any]) -> Frame:

@@ -16,6 +16,7 @@ from diffusers import StableDiffusionXLImg2ImgPipeline
 from pydantic import ValidationError
 
 from sdxl.config import ConfigurationError, Settings, Stage
+from sdxl.lora import LoadedLoras, load_loras
 from sdxl.placement import place
 from sdxl.preview import LatentToRGB
 from sdxl.prompt_cache import PromptCache
@@ -35,11 +36,12 @@ class Checkpoint:
     digest: str
     device: str
     dtype: torch.dtype
+    loras: LoadedLoras
 
     @cached_property
     def prompts(self) -> PromptCache:
         """The text encoders, and what they have read."""
-        return PromptCache(self.pipeline, self.device)
+        return PromptCache(self.pipeline, self.device, lambda: self.loras.active)
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def with_sampler(pipeline: Any, sampler: Any) -> Any:
 
 
 def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -> Checkpoint:
-    """Loads the stage's checkpoint. Raises ConfigurationError if it is not there, or not one of SDXL's."""
+    """Loads the stage's checkpoint, with its LoRAs. Raises ConfigurationError for what is not there or not SDXL's."""
     diffusers.utils.logging.set_verbosity_error()  # its warnings repeat prompts
     device = _device(settings)
     dtype = _dtype(settings, device)
@@ -91,6 +93,7 @@ def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -
         digest=digest(weights.files),
         device=device,
         dtype=dtype,
+        loras=load_loras(pipeline, stage, settings),
     )
 
 

@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )
 
+from sdxl.adapters import LoraFiles
 from sdxl.reference import checked
 
 PREFIX = "SDXL_"
@@ -82,6 +83,9 @@ class Settings(BaseModel):
     base_url: Urls | None = None
     refiner_url: Urls | None = None
     """Where the stage's replicas are, separated by commas; without one, the entry starts the stage on its own host."""
+    loras: LoraFiles = {}
+    refiner_loras: LoraFiles = {}
+    """What requests may choose for each stage: `name=path.safetensors`, separated by commas (docs/loras.md)."""
     runner_token: Annotated[SecretStr, Field(min_length=16)] | None = None
     """What runners ask for and the entry shows; without it, runners serve only loopback and UNIX sockets."""
     runner_open: bool = False
@@ -139,12 +143,30 @@ class Settings(BaseModel):
             raise ValueError("not with SDXL_COMPILE, whose graphs need the weights to stay on the GPU")
         return value
 
+    @field_validator("offload", "quantize")
+    @classmethod
+    def _not_with_loras(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none" and (info.data.get("loras") or info.data.get("refiner_loras")):
+            raise ValueError("not with SDXL_LORAS, whose layers come and go")
+        return value
+
     @field_validator("quantize")
     @classmethod
     def _not_layer_by_layer(cls, value: str, info: ValidationInfo) -> str:
         if value != "none" and info.data.get("offload") == "sequential":
             raise ValueError("not with SDXL_OFFLOAD=sequential, which takes the layers apart")
         return value
+
+    @field_validator("loras", "refiner_loras")
+    @classmethod
+    def _are_there(cls, files: dict[str, Path], info: ValidationInfo) -> dict[str, Path]:
+        """The files are needed where the stage is; where it has a URL, only their names are."""
+        if info.data.get("base_url" if info.field_name == "loras" else "refiner_url"):
+            return files
+        for path in files.values():
+            if not path.is_file():
+                raise ValueError(f"there is no file {path}")
+        return files
 
     @property
     def rows_of_all_ticks(self) -> int | None:

@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from sdxl.adapters import Loras
 from sdxl.errors import shorten
 from sdxl.fields import ClipSkip, Guidance, Pair, Prompt, SamplerName, Score, Seed, Share, Side, Steps, Strength, Text
 
@@ -76,6 +77,8 @@ class HandOffFields(BaseModel):
     guidance_scale: Annotated[Guidance, _JSON]
     guidance_rescale: Annotated[Share, _JSON]
     seed: Annotated[Seed, _JSON]
+    loras: Annotated[Loras, _JSON] = None
+    """Those of the request; the refiner applies which it has."""
     base_digest: _Digest
     """Digest of the base checkpoint."""
 

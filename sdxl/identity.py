@@ -21,6 +21,8 @@ class Identity(BaseModel):
     """SHA-256 of the configuration that samplers are made from: with two of them, timesteps would not tile."""
     latent_scale: float
     """The VAE's scaling factor, by which latents are multiplied."""
+    loras: str = ""
+    """SHA-256 over the LoRAs' names and files; empty if there are none."""
 
     def disagreements(self, refiner: Identity) -> list[str]:
         """What keeps a base with this identity from working with the refiner; empty if they fit."""

@@ -27,7 +27,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 def parameters_text(record: AnyRecord) -> str:
     """The text; its request must be settled."""
     request = record.request
-    lines = [_printable(request.prompt)]
+    loras = [f"<lora:{lora.name}:{lora.scale:g}>" for lora in request.loras or ()]
+    lines = [" ".join([_printable(request.prompt), *loras])]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {_printable(request.negative_prompt)}")
     lines.append(", ".join(f"{name}: {value}" for name, value in _pairs(record).items()))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from sdxl.adapters import LoraName
 from sdxl.fields import MAX_REQUEST_BYTES
 from sdxl.request import EditRequest, GenerationRequest, PictureRequest, RefineRequest
 from sdxl.version import VERSION
@@ -28,6 +29,15 @@ class Checkpoints(BaseModel):
     refiner: Digest | None = None
 
 
+class AppliedLoras(BaseModel):
+    """SHA-256 of the file of each LoRA by its name, for each stage that applied any; scales are in the request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: dict[LoraName, Digest] | None = None
+    refiner: dict[LoraName, Digest] | None = None
+
+
 class _Record(BaseModel):
     """Fields that a later version may add are left out when its pictures are read."""
 
@@ -37,6 +47,7 @@ class _Record(BaseModel):
     width: PictureSide
     height: PictureSide
     checkpoints: Checkpoints
+    loras: AppliedLoras | None = None
 
 
 class GenerationRecord(_Record):
@@ -69,13 +80,22 @@ _NOT_IN_XML = re.compile("[\x7f-\x9f\ufffe\uffff]")
 
 
 def record_of(
-    request: PictureRequest, settled: Mapping[str, Any], size: tuple[int, int], checkpoints: Mapping[str, str]
+    request: PictureRequest,
+    settled: Mapping[str, Any],
+    size: tuple[int, int],
+    checkpoints: Mapping[str, str],
+    loras: Mapping[str, Mapping[str, str]] | None = None,
 ) -> AnyRecord:
-    """The record of a picture of `size` (width, height); `settled` is the request's `with_defaults`, as JSON."""
+    """The record of a picture of `size` (width, height); `settled` is the request's `with_defaults`, as JSON.
+
+    `loras` has, for each stage that applied any, their files' digests by their names.
+    """
     # The fields that are the entry's alone are in the request only.
     values = {**request.model_dump(), **{name: value for name, value in settled.items() if value is not None}}
     width, height = size
     made: dict[str, Any] = {"width": width, "height": height, "checkpoints": Checkpoints.model_validate(checkpoints)}
+    if loras:
+        made["loras"] = AppliedLoras.model_validate(loras)
     match request:
         case RefineRequest():
             return RefineRecord(request=RefineRequest.model_validate(values), **made)

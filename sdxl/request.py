@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, Strict, field_validator
 
+from sdxl.adapters import Loras
 from sdxl.fields import (
     ClipSkip,
     EditRefineMode,
@@ -55,6 +56,7 @@ class _Request(StrictModel):
     negative_crops_coords_top_left: Pair = (0, 0)
     negative_target_size: Pair | None = None
     clip_skip: ClipSkip | None = None
+    loras: Loras = None
     output_format: OutputFormat = "png"
     quality: Annotated[Integer, Field(ge=1, le=100)] = 90
     watermark: Annotated[bool, Strict()] = True

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from sdxl.adapters import Loras
 from sdxl.fields import (
     EditRefineMode,
     Guidance,
@@ -41,6 +42,7 @@ class _Settled(StrictModel):
     negative_crops_coords_top_left: Pair
     negative_target_size: Pair | None = None
     clip_skip: int | None = None
+    loras: Loras = None
 
 
 class _OfBothStages(_Settled):

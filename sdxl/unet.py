@@ -71,7 +71,8 @@ def make_unet(checkpoint: Checkpoint, settings: Settings) -> UNet:
         fast = _with_best_attention(fast, checkpoint.dtype) if on_gpu else fast
     if on_gpu:
         fast = GraphedUNet(fast)
-    return UNetOfShapes(fast, other, counts=counts, sizes=sizes)
+    # A LoRA's layers are in the model while it is active: compiled code and graphs are of the model without.
+    return UNetOfShapes(fast, other, counts=counts, sizes=sizes, holds=lambda: not checkpoint.loras.active)
 
 
 def _call(model: Any) -> UNet:

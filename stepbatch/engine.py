@@ -19,6 +19,7 @@ from stepbatch.observer import Observer, Outcome, Silent
 from stepbatch.pace import Pace
 from stepbatch.policy import Policy
 from stepbatch.stats import Stats
+from stepbatch.switch import Switch
 from stepbatch.tick import KeptStack, UNet, tick
 
 logger = logging.getLogger(__name__)
@@ -39,10 +40,14 @@ class Engine:
         max_jobs: int,
         seconds_per_work: float,
         observer: Observer | None = None,
+        switch: Callable[[Any], None] = lambda _: None,
         after_tick: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py)."""
+        """`switch` gives the model a job's adapters, before its preparation and before a tick, where they change.
+
+        `after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py).
+        """
         self._unet = unet
         self._stack = KeptStack()
         self._policy = policy
@@ -50,6 +55,7 @@ class Engine:
         self._pace = Pace(seconds_per_work)
         self._observer = observer or Silent()
         self._after_tick = after_tick
+        self._switch = Switch(switch)
         self._clock = clock  # in seconds
         # A daemon, so that an engine which nobody stopped does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="stepbatch-engine", daemon=True)
@@ -197,7 +203,8 @@ class Engine:
 
     def _prepare(self, job: Job[Any]) -> None:
         begun_at = self._clock()
-        outcome = attempt(job.enter_denoising)
+        switched = attempt(self._switch.to, job.adapters)
+        outcome = switched if isinstance(switched, Failure) else attempt(job.enter_denoising)
         job.prepared_at = self._clock()
         job.timings.queue_ms = _ms(begun_at - job.submitted_at)
         job.timings.prepare_ms = _ms(job.prepared_at - begun_at)
@@ -208,6 +215,11 @@ class Engine:
 
     def _tick(self, jobs: list[Job[Any]]) -> None:
         begun_at = self._clock()
+        switched = attempt(self._switch.to, jobs[0].adapters)
+        if isinstance(switched, Failure):
+            for job in jobs:
+                self._retire(job, switched)
+            return
         outcomes = tick(self._unet, [job.denoising for job in jobs], self._stack)
         self._after_tick()
         ended_at = self._clock()

@@ -1,7 +1,7 @@
 """The engine's nouns: a job, the state of its denoising, and what it is conditioned on."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -139,9 +139,10 @@ class Job(Generic[T]):
 
     prepare: Callable[[], Denoising]
     finish: Callable[[Tensor], T]  # from the final latents [1, 4, h, w] to the job's result
-    rows: int  # as its Denoising will have; this and the next two are known before, for the policy
+    rows: int  # as its Denoising will have; this and the next three are known before, for the policy
     size: tuple[int, int]  # latent height and width
     steps: int
+    adapters: Hashable = ()  # what the model must be switched to for it (see `Switch`); () for nothing
     finish_work: float = 0.0  # of `finish`, in the unit of `remaining_work`
     is_low_priority: bool = False
     time_limit_s: float = math.inf  # from submission; a job that takes longer fails with DeadlinePassed
@@ -162,6 +163,11 @@ class Job(Generic[T]):
         if denoising is None:
             return Phase.PREPARE
         return Phase.FINISH if denoising.is_finished else Phase.DENOISE
+
+    @property
+    def group(self) -> Hashable:
+        """On which all jobs of a tick must agree: the latents' size and the adapters."""
+        return self.size, self.adapters
 
     @property
     def pixels(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 from stepbatch.job import Job, Phase
 
 # Why a job had to wait while others were worked on.
-Reason = Literal["prepare", "finish", "size", "rows"]
+Reason = Literal["prepare", "finish", "size", "adapters", "rows"]
 
 
 class Policy(Protocol):
@@ -17,7 +17,7 @@ class Policy(Protocol):
         """Choose from `jobs`, which are in order of arrival: at least one, in the same order, and none that has ended.
 
         The jobs chosen are of one phase: one alone to prepare or to finish, or any number to denoise,
-        all with the same latent size.
+        all of one group.
         """
 
 
@@ -40,12 +40,15 @@ class ShortestRemainingWork:
     """The job with the least work left goes first, but nobody is overtaken for ever.
 
     Each job has a time at which it is due: its arrival, and `patience` seconds later for each unit of work that it
-    has left. The job due first leads. If it denoises, others of its latent size go along while there are
-    rows, those due first before the rest, and who of them is not prepared yet is prepared first.
+    has left. The job due first leads. If it denoises, others of its group go along while there are rows,
+    those due first before the rest, and who of them is not prepared yet is prepared first.
 
     The bound: a job that arrives at time a with work w is overtaken only by jobs that arrive before
     a + patience * w (`low_priority_s` later if its priority is low), for whoever comes after that is due after it.
     Its work left only falls, so the bound never moves away. With `patience` 0, arrival alone decides.
+
+    So groups do not take turns at every tick: while one ticks, the due times of its jobs come nearer and the others'
+    stand still. Another group's turn comes only when a job arrives that is due first, or when the leader ends.
     """
 
     limit: RowLimit
@@ -63,7 +66,7 @@ class ShortestRemainingWork:
         leader = in_turn[0]
         if leader.phase is Phase.FINISH:
             return [leader]
-        alike = (job for job in in_turn if job.size == leader.size and job.phase is not Phase.FINISH)
+        alike = (job for job in in_turn if job.group == leader.group and job.phase is not Phase.FINISH)
         together = fitting(alike, self.limit.at(leader.pixels))
         unprepared = [job for job in together if job.phase is Phase.PREPARE]
         return unprepared[:1] or [job for job in jobs if job in together]
@@ -91,7 +94,7 @@ class FirstComeFirstServed:
         admitted_rows = sum(job.rows for job in admitted)
         if waiting and (not admitted or admitted_rows + waiting[0].rows <= self.max_rows):
             return waiting[:1]
-        return fitting((job for job in admitted if job.size == admitted[0].size), self.max_rows)
+        return fitting((job for job in admitted if job.group == admitted[0].group), self.max_rows)
 
 
 def fitting(jobs: Iterable[Job[Any]], max_rows: int) -> list[Job[Any]]:
@@ -106,11 +109,13 @@ def fitting(jobs: Iterable[Job[Any]], max_rows: int) -> list[Job[Any]]:
 
 
 def reason_to_wait(job: Job[Any], chosen: Sequence[Job[Any]]) -> Reason:
-    """Why `job` was not among the `chosen`: another's preparation or finish, another size's turn, or no row free."""
+    """Why `job` was not among the `chosen`: another's work alone, another group's turn, or no row free."""
     match chosen[0].phase:
         case Phase.PREPARE:
             return "prepare"
         case Phase.FINISH:
             return "finish"
         case _:
-            return "size" if job.size != chosen[0].size else "rows"
+            if job.size != chosen[0].size:
+                return "size"
+            return "adapters" if job.adapters != chosen[0].adapters else "rows"

@@ -1,6 +1,6 @@
 """A UNet that is fast for a few shapes, beside one that takes all."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from torch import Tensor
 
@@ -12,19 +12,29 @@ Size = tuple[int, int]  # latent height and width
 
 
 class UNetOfShapes:
-    """Calls `fast` for latents of one of `sizes`, with the next of `counts` rows, and `other` for all else.
+    """Calls `fast` for latents of one of `sizes`, with the next of `counts` rows; `other` for all else.
 
-    So a compiled UNet never has to be compiled while jobs wait.
+    `other`, too, while `fast` does not hold, because the model has been changed since. So a compiled UNet never
+    has to be compiled while jobs wait.
     """
 
-    def __init__(self, fast: UNet, other: UNet, *, counts: Collection[int], sizes: Collection[Size]) -> None:
+    def __init__(
+        self,
+        fast: UNet,
+        other: UNet,
+        *,
+        counts: Collection[int],
+        sizes: Collection[Size],
+        holds: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._fast = PaddedUNet(fast, counts)
         self._other = other
         self._most_rows = max(counts)
         self._sizes = frozenset(sizes)
+        self._holds = holds
 
     def __call__(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """From [n, 4, h, w], [n] and conditioning of n rows to [n, 4, h, w]."""
         rows, _, height, width = latents.shape
-        has_shape = (height, width) in self._sizes and rows <= self._most_rows
-        return (self._fast if has_shape else self._other)(latents, timesteps, conditioning)
+        is_known = (height, width) in self._sizes and rows <= self._most_rows and self._holds()
+        return (self._fast if is_known else self._other)(latents, timesteps, conditioning)

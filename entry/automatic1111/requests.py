@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
+from entry.automatic1111.loras import without_tags
 from entry.automatic1111.samplers import our_sampler
 from entry.contracts import MODEL
 from sdxl.errors import RelayError, invalid_field, shorten
@@ -25,7 +26,7 @@ MEANINGLESS: dict[str, tuple[object, ...]] = {
 # Those that change no picture here: nothing is kept on the server, there are no subseeds and no hires fix.
 HARMLESS = {
     "save_images", "do_not_save_samples", "do_not_save_grid", "override_settings_restore_afterwards", "force_task_id",
-    "subseed", "seed_enable_extras", "denoising_strength", "disable_extra_networks", "do_not_reload_embeddings",
+    "subseed", "seed_enable_extras", "denoising_strength", "do_not_reload_embeddings",
     "comments", "firstphase_width", "firstphase_height", "hr_scale", "hr_upscaler", "hr_second_pass_steps",
     "hr_resize_x", "hr_resize_y", "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt",
     "hr_negative_prompt",
@@ -99,6 +100,7 @@ class Txt2Img(_Model):
     refiner_checkpoint: Annotated[str, AfterValidator(_check_refiner)] | None = None
     refiner_switch_at: Annotated[Number, Field(gt=0, le=1)] | None = None
     send_images: Flag | None = None
+    disable_extra_networks: Flag | None = None
     override_settings: OverrideSettings | None = None
 
     @model_validator(mode="before")
@@ -115,6 +117,7 @@ class Txt2Img(_Model):
     def model_post_init(self, _context: object) -> None:
         """Raises RelayError (400) for fields that do not go together, and samplers that are not there."""
         our_sampler(self.sampler, self.scheduler)
+        without_tags(self.prompt)
         if self.count > MAX_PICTURES:
             raise invalid_field("batch_size", self.batch_size, f"batch_size x n_iter of at most {MAX_PICTURES}")
 
@@ -141,8 +144,10 @@ class Txt2Img(_Model):
 
     def requests(self, seeds: list[int]) -> list[GenerationRequest]:
         """A request of ours for each seed."""
+        prompt, loras = without_tags(self.prompt)
         fields: dict[str, Any] = {
-            "prompt": self.prompt,
+            "prompt": prompt,
+            "loras": None if self.disable_extra_networks else loras,
             "negative_prompt": self.negative_prompt,
             "num_inference_steps": self.steps,
             "guidance_scale": self.cfg_scale,

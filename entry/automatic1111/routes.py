@@ -19,6 +19,7 @@ from entry.automatic1111.answers import (
     txt2img_answer,
 )
 from entry.automatic1111.jobs import Jobs
+from entry.automatic1111.loras import lora_items
 from entry.automatic1111.requests import OPTIONS, Options, Txt2Img
 from entry.automatic1111.samplers import sampler_items, schedule_items
 from entry.keys import shown_key
@@ -74,6 +75,11 @@ def add_automatic1111_routes(app: FastAPI, pictures: Pictures, settings: Setting
     async def sd_models() -> list[dict[str, Any]]:
         """The one model that there is."""
         return [MODEL_ITEM]
+
+    @app.get("/sdapi/v1/loras", tags=TAGS, responses=ERRORS)
+    async def loras() -> list[dict[str, Any]]:
+        """What a prompt may name as `<lora:name:scale>`."""
+        return lora_items(settings)
 
     @app.get("/sdapi/v1/samplers", tags=TAGS, responses=ERRORS)
     async def samplers() -> list[dict[str, Any]]:

@@ -109,3 +109,31 @@ def test_an_interruption_ends_the_callers_jobs_only() -> None:
         assert jobs.latest("me") is jobs.latest("they") is None
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "loras"),
+    [
+        ("a cube <lora:style:0.8>", "a cube", [{"name": "style", "scale": 0.8}]),
+        ("<lora:a.b:1>a <lora:c>cube", "a cube", [{"name": "a.b", "scale": 1.0}, {"name": "c", "scale": 1.0}]),
+        ("a cube <lora:style:0.5:0.5>", "a cube", [{"name": "style", "scale": 0.5}]),
+        (" (a:1.2) <cube>", " (a:1.2) <cube>", None),
+    ],
+)
+def test_loras_are_taken_from_the_prompt(prompt: str, text: str, loras: list[dict[str, Any]] | None) -> None:
+    (request,) = Txt2Img(prompt=prompt).requests([5])
+    assert request.prompt == text
+    assert (request.loras and [lora.model_dump() for lora in request.loras]) == loras
+    (request,) = Txt2Img(prompt=prompt, disable_extra_networks=True).requests([5])
+    assert (request.prompt, request.loras) == (text, None)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["<lora:a:1>", "x <lora:a:9>", "x <lora:a:1:0.5>", "x <lora:a:b>", "x <lora:>", "x <lora:a> <lora:a>",
+     "x <lora:a:nan>", "x " + "".join(f"<lora:a{i}>" for i in range(9))],
+)  # fmt: skip
+def test_tags_that_mean_nothing_are_refused(prompt: str) -> None:
+    with pytest.raises(RelayError) as raised:
+        Txt2Img(prompt=prompt)
+    assert (raised.value.status, raised.value.field) == (400, "prompt")

@@ -47,7 +47,7 @@ def write_original(pipeline: Any, path: Path) -> None:
 
 def unet(model: Any) -> State:
     resnets = model.config.layers_per_block
-    return {_unet_name(name, resnets): tensor for name, tensor in model.state_dict().items()}
+    return {unet_name(name, resnets): tensor for name, tensor in model.state_dict().items()}
 
 
 def vae(model: Any) -> State:
@@ -80,7 +80,7 @@ def open_clip(state: Mapping[str, Tensor]) -> State:
     return found
 
 
-def _unet_name(name: str, resnets: int) -> str:
+def unet_name(name: str, resnets: int) -> str:
     for end, original in UNET_ENDS.items():
         if name.startswith(f"{end}."):
             return name.replace(end, original, 1)

@@ -38,6 +38,15 @@ def test_variables_are_read() -> None:
         ("SDXL_API_KEYS", "a key with spaces in it", "SDXL_API_KEYS=(not shown): Value error, every key must have"),
         ("SDXL_COMPILE_SIZES", "1024", "SDXL_COMPILE_SIZES=1024: Value error, 1024 is not a size like 1024x1024"),
         ("SDXL_COMPILE_SIZES", "1024x1024,900x900", "900x900 is not a size like 1024x1024, in multiples of 8"),
+        ("SDXL_LORAS", "style", "SDXL_LORAS=style: Value error, style is not like name=path.safetensors"),
+        ("SDXL_LORAS", "a b=x.safetensors", "SDXL_LORAS=a b=x.safetensors: Value error, a b=x.safetensors is not like"),
+        ("SDXL_LORAS", "a=x.bin", "is not like name=path.safetensors"),
+        (
+            "SDXL_REFINER_LORAS",
+            "a=/no.safetensors",
+            "=a=/no.safetensors: Value error, there is no file /no.safetensors",
+        ),
+        ("SDXL_LORAS", "a=x.safetensors,a=y.safetensors", "there are two LoRAs of the name a"),
         ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
     ],
 )
@@ -88,3 +97,14 @@ def test_settings_that_exclude_each_other(variables: dict[str, str], said: str) 
 def test_sizes_to_compile_are_pairs_of_width_and_height() -> None:
     settings = Settings.from_environment({"SDXL_COMPILE_SIZES": "1024x1024, 1216x832"})
     assert settings.compile_sizes == ((1024, 1024), (1216, 832))
+
+
+def test_loras_are_files_where_their_stage_is_and_names_where_it_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "a=b.safetensors"
+    file.touch()
+    given = {"SDXL_LORAS": f" style={file},", "SDXL_REFINER_LORAS": "finish=elsewhere.safetensors"}
+    settings = Settings.from_environment({**given, "SDXL_REFINER_URL": "http://refiner:3002"})
+    assert settings.loras == {"style": file}
+    assert [*settings.refiner_loras] == ["finish"]
+    with pytest.raises(ConfigurationError, match="there is no file elsewhere"):
+        Settings.from_environment(given)

@@ -1,6 +1,7 @@
 """The hand-off: round trip, golden bytes, and every kind of fault."""
 
 import hashlib
+import json
 import math
 import struct
 from typing import Any
@@ -56,6 +57,26 @@ def test_round_trip_with_a_mask(mode: dict[str, Any]) -> None:
     assert torch.equal(received.latents, sent.latents)
     assert torch.equal(received.generator_state, sent.generator_state)
     assert decode(make().encode()).mask is None
+
+
+def test_round_trip_of_loras() -> None:
+    sent = make(loras=({"name": "style"}, {"name": "a.b-c_1", "scale": -0.25}))
+    assert decode(sent.encode()).fields == sent.fields
+    header, _ = parts(sent.encode())
+    assert json.loads(header["__metadata__"]["loras"]) == [
+        {"name": "style", "scale": 1.0},
+        {"name": "a.b-c_1", "scale": -0.25},
+    ]
+    assert "loras" not in parts(make(loras=()).encode())[0]["__metadata__"]
+
+
+@pytest.mark.parametrize(
+    "loras", ['"style"', '[{"name": "a b"}]', '[{"name": "a", "scale": 4.5}]', '[{"name": "a", "scale": NaN}]', "[1]",
+              '[{"name": "a"}, {"name": "a"}]', '[{"name": "a", "path": "/etc"}]', "[" * 500]
+)  # fmt: skip
+def test_loras_that_are_none(loras: str) -> None:
+    with pytest.raises(MetadataFieldError, match="hand-off field loras"):
+        decode(with_metadata(loras=loras))
 
 
 def test_the_largest_document_has_a_mask() -> None:

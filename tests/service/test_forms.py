@@ -43,7 +43,7 @@ def test_offloaded_models_with_8_bit_weights(reference: Reference, tmp_path: Pat
 @pytest.mark.full
 def test_compiled_models(reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "START_TIMEOUT_S", 1_200)
-    settings = {"SDXL_COMPILE": "on", "SDXL_MAX_ROWS": 2, "SDXL_COMPILE_CACHE": tmp_path / "compiled"}
+    settings: dict[str, Any] = {"SDXL_COMPILE": "on", "SDXL_MAX_ROWS": 2, "SDXL_COMPILE_CACHE": tmp_path / "compiled"}
     starts = []
     for home in (tmp_path / "first", tmp_path / "second"):
         home.mkdir()

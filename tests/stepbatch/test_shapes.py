@@ -37,6 +37,16 @@ def test_only_known_shapes_are_given_to_the_fast_one(
     assert torch.equal(got, FalseUNet()(*inputs(rows, size)))
 
 
+def test_while_the_fast_one_does_not_hold_the_other_is_called() -> None:
+    fast, other = FalseUNet(), FalseUNet()
+    holds = False
+    unet = UNetOfShapes(fast, other, counts=(2,), sizes=[(4, 4)], holds=lambda: holds)
+    unet(*inputs(2, (4, 4)))
+    holds = True
+    unet(*inputs(2, (4, 4)))
+    assert (fast.rows, other.rows) == ([2], [2])
+
+
 def test_an_engine_uses_both() -> None:
     fast, other = FalseUNet(), FalseUNet()
     with make_engine(UNetOfShapes(fast, other, counts=(2, 8), sizes=[(8, 8)])) as engine:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepbatch.job import Job, Phase
-from stepbatch.policy import RowLimit, ShortestRemainingWork, reason_to_wait
+from stepbatch.policy import Policy, RowLimit, ShortestRemainingWork, reason_to_wait
 from tests.stepbatch.fakes import make_job
 
 SMALL, LARGE = (1, 1), (2, 2)
@@ -109,7 +109,7 @@ def test_the_reasons_to_wait() -> None:
 class Machine:
     """Does what a policy chooses, on a clock of its own: a tick takes 0.2 s and 0.1 s for each row's pixel."""
 
-    policy: ShortestRemainingWork
+    policy: Policy
     now: float = 0.0
 
     def work(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
@@ -138,7 +138,8 @@ class Machine:
 def test_nobody_starves(seed: int, patience: float, gap_s: float, rows: int) -> None:
     """The bound of `ShortestRemainingWork`, over thousands of random arrivals, at loads from light to far too much."""
     dice = random.Random(seed)
-    machine = Machine(policy(patience, limit=RowLimit(rows=rows, pixels=1)))
+    shortest = policy(patience, limit=RowLimit(rows=rows, pixels=1))
+    machine = Machine(shortest)
     coming, at = [], 0.0
     for _ in range(60):
         at += dice.expovariate(1 / gap_s)
@@ -152,7 +153,7 @@ def test_nobody_starves(seed: int, patience: float, gap_s: float, rows: int) -> 
         )
         coming.append(job)
     everyone = list(coming)
-    due = {id(job): machine.policy.due(job) for job in coming}  # on arrival, which is as late as it gets
+    due = {id(job): shortest.due(job) for job in coming}  # on arrival, which is as late as it gets
     ended: dict[int, float] = {}
     held: list[Job[Any]] = []
     while coming or held:
