@@ -50,6 +50,6 @@ $(VENV)/installed: requirements.txt requirements-ui.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-ui.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-openvino.txt requirements-onnxruntime.txt $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@

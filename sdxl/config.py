@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from sdxl.backend_name import BackendName, usable
 from sdxl.reference import checked
 
 PREFIX = "SDXL_"
@@ -75,6 +76,10 @@ class Settings(BaseModel):
     """Requests that the entry holds, in all; one more gets a 429."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    backend: Annotated[BackendName, AfterValidator(usable)] = "torch"
+    """What computes the models; others than torch are for the CPU, in float32."""
+    backend_cache: Path | None = None
+    """Where models stay that were converted for another backend; without, each start converts them anew."""
     policy: Literal["shortest", "fcfs"] = "shortest"
     """Which job goes first: the one with the shortest remaining work, with aging, or the first that came."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
