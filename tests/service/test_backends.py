@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.service.edit_reference import EditReference
+from tests.service.edit_reference import EditReference, Pixels
 from tests.service.reference import Reference, distance
 from tests.service.server import Server, serving
 from tests.service.test_edit import a_mask, edit
@@ -23,17 +22,12 @@ SETTLED: dict[str, Any] = {
     "guidance_scale": 3.0,
 }
 REQUESTS: dict[str, dict[str, Any]] = {
-    "ensemble": {},
-    "sdedit": {"refine": "sdedit", "scheduler": "dpmpp_2m"},
-    "base alone": {"refine": "none", "scheduler": "ddim"},
+    "ensemble, clip_skip": {"clip_skip": 1, "negative_prompt": "a blue cone"},
+    "sdedit, wide": {"refine": "sdedit", "scheduler": "dpmpp_2m", "width": 192, "height": 128},
+    "base alone, odd latents": {"refine": "none", "scheduler": "ddim", "width": 136, "height": 120},
     "without guidance": {"guidance_scale": 1.0, "scheduler": "unipc", "seed": 8},
     "rescaled, stochastic": {"guidance_rescale": 0.7, "guidance_scale": 7.0, "scheduler": "euler_ancestral"},
-    "clip_skip": {"clip_skip": 1, "negative_prompt": "a blue cone"},
-    "wide": {"width": 192, "height": 128, "scheduler": "heun"},
-    "odd latents": {"width": 136, "height": 120, "scheduler": "dpmpp_2m_sde"},
-    "other prompts": {"prompt": "a green cone", "prompt_2": "white background", "negative_prompt": "", "seed": 9},
-    "long prompt": {"prompt": " ".join(["a purple cylinder left of an orange cone"] * 12), "scheduler": "pndm"},
-    "sizes": {"original_size": (256, 200), "crops_coords_top_left": (16, 8), "aesthetic_score": 7.5},
+    "other words": {"prompt": " ".join(["a green cone"] * 40), "prompt_2": "white background", "scheduler": "heun"},
 }
 
 
@@ -50,19 +44,20 @@ def editing(reference: Reference) -> EditReference:
     return EditReference(reference)
 
 
-def test_every_kind_of_request_alone_and_together(own_server: Server, reference: Reference) -> None:
-    requests = [{**SETTLED, **fields} for fields in REQUESTS.values()]
-    alone = [own_server.generate(**fields) for fields in requests]
-    with ThreadPoolExecutor(len(requests)) as pool:
-        together = list(pool.map(lambda fields: own_server.generate(**fields), requests))
-    expected = [reference.generate(**fields) for fields in requests]
-    for pictures in (alone, together):
-        far = {
-            name: distance(got, wanted)
-            for name, got, wanted in zip(REQUESTS, pictures, expected, strict=True)
-            if distance(got, wanted) > TOLERANCE
-        }
-        assert not far
+@pytest.fixture(scope="module")
+def expected(reference: Reference) -> dict[str, Pixels]:
+    return {name: reference.generate(**SETTLED | fields) for name, fields in REQUESTS.items()}
+
+
+def test_every_kind_of_request_alone_and_together(own_server: Server, expected: dict[str, Pixels]) -> None:
+    def far_off(name: str) -> int:
+        far = distance(own_server.generate(**SETTLED | REQUESTS[name]), expected[name])
+        return far if far > TOLERANCE else 0
+
+    alone = [far_off(name) for name in REQUESTS]
+    with ThreadPoolExecutor(len(REQUESTS)) as pool:
+        together = list(pool.map(far_off, REQUESTS))
+    assert (alone, together) == ([0] * len(REQUESTS),) * 2
 
 
 @pytest.mark.parametrize("mask", [None, a_mask()], ids=["img2img", "inpainting"])
@@ -76,7 +71,3 @@ def test_a_refined_picture(own_server: Server, reference: Reference) -> None:
     fields = {**SETTLED, "strength": 0.5}
     got = own_server.refine(as_png(a_picture(131, 77)), **fields)
     assert distance(got, reference.refined(a_picture(131, 77), **fields)) <= TOLERANCE
-
-
-def test_the_same_request_gives_the_same_bytes(own_server: Server) -> None:
-    assert np.array_equal(own_server.generate(**SETTLED), own_server.generate(**SETTLED))
