@@ -31,20 +31,19 @@ RESULT = Path(__file__).parent / "results" / "backends.json"
 
 
 def child(name: str, stages: list[str]) -> None:
-    """Says what loading took; then reads names of tasks, and answers each with the milliseconds of its calls."""
+    """Says what it took to load the base and do its tasks once; then answers names of tasks by `milliseconds`."""
     import psutil
     import torch
 
     begun = time.perf_counter()
     works: dict[str, Callable[[], object]] = {}
     with torch.inference_mode():
-        works |= stage_works("base", name)
-        start_s = time.perf_counter() - begun
-        memory = psutil.Process().memory_full_info().uss
-        works |= stage_works("refiner", name)
-        print(
-            json.dumps({"start_s": start_s, "memory_mb": memory / 1e6, "threads": torch.get_num_threads()}), flush=True
-        )
+        for stage in stages:
+            works |= stage_works(stage, name)
+            if stage == "base":
+                start = {"start_s": time.perf_counter() - begun, "start_cpu_s": time.process_time()}
+                start["memory_mb"] = psutil.Process().memory_full_info().uss / 1e6
+        print(json.dumps(start), flush=True)
         for line in sys.stdin:
             times = [milliseconds(works[line.strip()]) for _ in range(CALLS + 1)]
             print(json.dumps(times[1:]), flush=True)
