@@ -7,18 +7,31 @@ from typing import Literal
 
 from pydantic import ValidationInfo
 
-BackendName = Literal["torch", "openvino", "onnxruntime"]
+BackendName = Literal["torch", "openvino", "onnxruntime", "auto"]
+FASTEST: BackendName = "onnxruntime"  # docs/backends.md has the figures
 CPU_ONLY = "it is for SDXL_DEVICE=cpu and SDXL_DTYPE=float32"
 
 
 def usable(name: BackendName, settings: ValidationInfo) -> BackendName:
     """Raises ValueError if packages are missing, or if the settings before say another device or dtype."""
-    if name == "torch":
+    if name in ("torch", "auto"):
         return name
-    if missing := [package for package in (name, "onnx") if find_spec(package) is None]:
+    if missing := missing_packages(name):
         packages = " and ".join(missing)
         raise ValueError(f"{packages} not installed; pip install -r requirements-{name}.txt")
     device, dtype = (settings.data.get(field, "auto") for field in ("device", "dtype"))
     if device not in ("auto", "cpu") or dtype not in ("auto", "float32"):
         raise ValueError(f"{CPU_ONLY}, not for {device} and {dtype}")
     return name
+
+
+def resolved(name: BackendName, *, is_ours: bool) -> BackendName:
+    """`auto` is the fastest on the CPU where it is installed, else torch. `is_ours`: in float32 on the CPU."""
+    if name != "auto":
+        return name
+    return FASTEST if is_ours and not missing_packages(FASTEST) else "torch"
+
+
+def missing_packages(name: BackendName) -> list[str]:
+    """What is not installed of all that a backend needs."""
+    return [package for package in (name, "onnx") if find_spec(package) is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import tempfile
@@ -14,8 +15,8 @@ from typing import Any
 
 import torch
 
-from sdxl.backend_name import CPU_ONLY
-from sdxl.backends.backend import Run, backend
+from sdxl.backend_name import CPU_ONLY, resolved
+from sdxl.backends.backend import Load, Run, backend
 from sdxl.backends.export import Part, export
 from sdxl.backends.parts import STAND_INS, parts
 from sdxl.config import ConfigurationError, Settings
@@ -32,28 +33,31 @@ def give_to_backend(pipeline: Any, settings: Settings, device: str, dtype: torch
     One model after the other, so that of only one there are two at a time. `digest` is the checkpoint's, by which
     files are found again in the cache. Raises ConfigurationError if the device or dtype is not the backend's.
     """
-    if settings.backend == "torch":
+    is_ours = (device, dtype) == ("cpu", torch.float32)
+    chosen = resolved(settings.backend, is_ours=is_ours)
+    logger.info("the models are computed by %s", chosen)
+    if chosen == "torch":
         return
-    if (device, dtype) != ("cpu", torch.float32):
-        raise ConfigurationError(f"SDXL_BACKEND={settings.backend}: {CPU_ONLY}, not for {device} and {dtype}")
+    if not is_ours:
+        raise ConfigurationError(f"SDXL_BACKEND={chosen}: {CPU_ONLY}, not for {device} and {dtype}")
+    load = backend(chosen).load
     begun = time.perf_counter()
     for name, stand_in in STAND_INS.items():
         model = getattr(pipeline, name)
         if model is not None:
             config = model.config
             del model
-            setattr(pipeline, name, stand_in(config, _runs(name, pipeline, settings, digest)))
-    logger.info("%s has taken over after %.1f s", settings.backend, time.perf_counter() - begun)
+            setattr(pipeline, name, stand_in(config, _runs(name, pipeline, load, settings.backend_cache, digest)))
+    logger.info("%s has its models after %.1f s", chosen, time.perf_counter() - begun)
 
 
-def _runs(name: str, pipeline: Any, settings: Settings, digest: str) -> list[Run]:
+def _runs(name: str, pipeline: Any, load: Load, cache: Path | None, digest: str) -> list[Run]:
     """The model's parts as the backend has them. The model's own weights are given up before these are read."""
-    load, threads = backend(settings.backend).load, torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="sdxl-relay-") as temporary:
-        cache = settings.backend_cache or Path(temporary)
-        files = [_exported(part, cache, digest) for part in parts(name, pipeline)]
+        files = [_exported(part, cache or Path(temporary), digest) for part in parts(name, pipeline)]
         setattr(pipeline, name, None)
-        return [load(file, threads) for file in files]
+        gc.collect()  # models may hold themselves by their hooks
+        return [load(file, torch.get_num_threads()) for file in files]
 
 
 def _exported(part: Part, cache: Path, digest: str) -> Path:

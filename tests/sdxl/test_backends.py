@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from sdxl import backend_name
 from sdxl.checkpoint import Checkpoint, load
@@ -112,3 +113,11 @@ def test_only_float32_on_the_cpu(other: dict[str, str]) -> None:
 def test_an_unknown_backend() -> None:
     with pytest.raises(ConfigurationError, match="SDXL_BACKEND=tensorrt: "):
         Settings.from_environment({"SDXL_BACKEND": "tensorrt"})
+
+
+def test_auto_is_the_fastest_that_is_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for dtype, is_torch in (("float32", False), ("bfloat16", True)):
+        unet = refiner(backend="auto", backend_cache=cache, dtype=dtype).pipeline.unet
+        assert isinstance(unet, UNet2DConditionModel) is is_torch
+    monkeypatch.setattr(backend_name, "find_spec", lambda _: None)
+    assert isinstance(refiner(backend="auto").pipeline.unet, UNet2DConditionModel)

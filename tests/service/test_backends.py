@@ -35,7 +35,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp(request.param)
     with serving(home, SDXL_BACKEND=request.param, SDXL_BACKEND_CACHE=home / "cache", SDXL_MAX_ROWS=16) as running:
-        assert f"{request.param} has taken over" in running.log.read_text()
+        assert f"computed by {request.param}" in running.log.read_text()
         yield running
 
 
