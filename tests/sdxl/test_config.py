@@ -22,7 +22,7 @@ def test_variables_are_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("SDXL_MAXROWS", "4", "SDXL_MAXROWS is not a setting; there are SDXL_API_KEYS, SDXL_BASE, "),
+        ("SDXL_MAXROWS", "4", "SDXL_MAXROWS is not a setting; there are SDXL_API_KEYS, SDXL_BACKEND, "),
         ("SDXL_MAX_ROWS", "0", "SDXL_MAX_ROWS=0: Input should be greater than or equal to 1"),
         ("SDXL_MAX_ROWS", "four", "SDXL_MAX_ROWS=four: "),
         ("SDXL_TIMEOUT_S", "-1", "SDXL_TIMEOUT_S=-1: "),
