@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := $(or $(ONLY),request tick_overhead threads company load network chaos replicas soak)
+BENCHMARKS := $(or $(ONLY),request tick_overhead threads company load network chaos replicas soak backends)
 export BENTOML_DO_NOT_TRACK := 1
 export TRANSFORMERS_VERBOSITY := error
 
@@ -50,6 +50,6 @@ $(VENV)/installed: requirements.txt requirements-ui.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-ui.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-openvino.txt requirements-onnxruntime.txt $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@

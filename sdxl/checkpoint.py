@@ -15,6 +15,7 @@ import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline
 from pydantic import ValidationError
 
+from sdxl.backends.conversion import give_to_backend
 from sdxl.config import ConfigurationError, Settings, Stage
 from sdxl.lora import LoadedLoras, load_loras
 from sdxl.placement import place
@@ -86,11 +87,13 @@ def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -
         raise ConfigurationError(f"{name} cannot be loaded: {type(error).__name__}: {error!s:.500}") from error
     pipeline = weights.pipeline
     place(pipeline, settings, device)
+    own_digest = digest(weights.files)
+    give_to_backend(pipeline, settings, device, dtype, own_digest)
     return Checkpoint(
         pipeline=pipeline,
         defaults=_defaults(weights.files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR),
         to_rgb=LatentToRGB.of(weights.files.get("latent_rgb.json"), device),
-        digest=digest(weights.files),
+        digest=own_digest,
         device=device,
         dtype=dtype,
         loras=load_loras(pipeline, stage, settings),

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,7 @@ from pydantic import (
 )
 
 from sdxl.adapters import LoraFiles
+from sdxl.backend_name import BackendName, usable
 from sdxl.reference import checked
 
 PREFIX = "SDXL_"
@@ -100,6 +102,10 @@ class Settings(BaseModel):
     """Requests that the entry holds, in all; one more gets a 429."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    backend: Annotated[BackendName, AfterValidator(usable)] = "torch"
+    """What computes the models; others than torch are for the CPU, in float32."""
+    backend_cache: Path | None = None
+    """Where models stay that were converted for another backend; without, each start converts them anew."""
     compile: Literal["off", "graphs", "on", "max"] = "off"
     """How ticks of known shapes are made fast: CUDA graphs alone, torch.compile with them, or its longest search."""
     compile_sizes: Sizes = ()
@@ -143,6 +149,14 @@ class Settings(BaseModel):
             raise ValueError("not with SDXL_COMPILE, whose graphs need the weights to stay on the GPU")
         return value
 
+    @field_validator("compile", "offload", "quantize", "vae_tiling")
+    @classmethod
+    def _of_torch(cls, value: str | bool, info: ValidationInfo) -> str | bool:
+        backend = info.data.get("backend")
+        if value not in ("off", "none", False) and backend in ("openvino", "onnxruntime"):
+            raise ValueError(f"not with SDXL_BACKEND={backend}, which computes the models by itself")
+        return value
+
     @field_validator("offload", "quantize")
     @classmethod
     def _not_with_loras(cls, value: str, info: ValidationInfo) -> str:
@@ -167,6 +181,12 @@ class Settings(BaseModel):
             if not path.is_file():
                 raise ValueError(f"there is no file {path}")
         return files
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether something is asked for that only torch can do with the models."""
+        forms = (self.compile != "off", self.offload != "none", self.quantize != "none", self.vae_tiling)
+        return any(forms) or bool(self.loras or self.refiner_loras)
 
     @property
     def rows_of_all_ticks(self) -> int | None:

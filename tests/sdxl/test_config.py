@@ -6,6 +6,8 @@ import pytest
 
 from sdxl.config import MINI, ConfigurationError, Settings
 
+WEIGHTS = MINI / "base/unet/diffusion_pytorch_model.safetensors"
+
 
 def test_without_variables_the_mini_checkpoint_is_served() -> None:
     settings = Settings.from_environment({"PATH": "/bin"})
@@ -22,7 +24,7 @@ def test_variables_are_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("SDXL_MAXROWS", "4", "SDXL_MAXROWS is not a setting; there are SDXL_API_KEYS, SDXL_BASE, "),
+        ("SDXL_MAXROWS", "4", "SDXL_MAXROWS is not a setting; there are SDXL_API_KEYS, SDXL_BACKEND, "),
         ("SDXL_MAX_ROWS", "0", "SDXL_MAX_ROWS=0: Input should be greater than or equal to 1"),
         ("SDXL_MAX_ROWS", "four", "SDXL_MAX_ROWS=four: "),
         ("SDXL_TIMEOUT_S", "-1", "SDXL_TIMEOUT_S=-1: "),
@@ -84,7 +86,20 @@ def test_keys_are_a_list_and_not_shown() -> None:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"SDXL_COMPILE": "graphs", "SDXL_OFFLOAD": "model"}, "SDXL_OFFLOAD=model: Value error, not with SDXL_COMPILE"),
+        ({"SDXL_COMPILE": "graphs", "SDXL_OFFLOAD": "model"}, "SDXL_OFFLOAD=model: Value error, not with SDXL_COMP"),
+        (
+            {"SDXL_COMPILE": "graphs", "SDXL_BACKEND": "onnxruntime"},
+            "SDXL_COMPILE=graphs: Value error, not with SDXL_B",
+        ),
+        (
+            {"SDXL_VAE_TILING": "true", "SDXL_BACKEND": "openvino"},
+            "SDXL_VAE_TILING=true: Value error, not with SDXL_B",
+        ),
+        (
+            {"SDXL_LORAS": f"a={WEIGHTS}", "SDXL_BACKEND": "openvino"},
+            "SDXL_BACKEND=openvino: Value error, not with SD",
+        ),
+        ({"SDXL_LORAS": f"a={WEIGHTS}", "SDXL_OFFLOAD": "model"}, "SDXL_OFFLOAD=model: Value error, not with SDXL_LO"),
         ({"SDXL_OFFLOAD": "sequential", "SDXL_QUANTIZE": "int8"}, "SDXL_QUANTIZE=int8: Value error, not with SDXL_OFF"),
     ],
 )

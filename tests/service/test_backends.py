@@ -1,0 +1,73 @@
+"""OpenVINO and ONNX Runtime give what diffusers' own pipelines give: at most 3 of 255 levels apart anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.service.edit_reference import EditReference, Pixels
+from tests.service.reference import Reference, distance
+from tests.service.server import Server, serving
+from tests.service.test_edit import a_mask, edit
+from tests.service.test_refine import a_picture, as_png
+
+TOLERANCE = 3
+SETTLED: dict[str, Any] = {
+    "prompt": "a red cube on top of a blue sphere, yellow background",
+    "seed": 7,
+    "num_inference_steps": 8,
+    "guidance_scale": 3.0,
+}
+REQUESTS: dict[str, dict[str, Any]] = {
+    "ensemble, clip_skip": {"clip_skip": 1, "negative_prompt": "a blue cone"},
+    "sdedit, wide": {"refine": "sdedit", "scheduler": "dpmpp_2m", "width": 192, "height": 128},
+    "base alone, odd latents": {"refine": "none", "scheduler": "ddim", "width": 136, "height": 120},
+    "without guidance": {"guidance_scale": 1.0, "scheduler": "unipc", "seed": 8},
+    "rescaled, stochastic": {"guidance_rescale": 0.7, "guidance_scale": 7.0, "scheduler": "euler_ancestral"},
+    "other words": {"prompt": " ".join(["a green cone"] * 40), "prompt_2": "white background", "scheduler": "heun"},
+}
+
+
+@pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
+def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp(request.param)
+    with serving(home, SDXL_BACKEND=request.param, SDXL_BACKEND_CACHE=home / "cache", SDXL_MAX_ROWS=16) as running:
+        assert f"computed by {request.param}" in running.log.read_text()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def editing(reference: Reference) -> EditReference:
+    return EditReference(reference)
+
+
+@pytest.fixture(scope="module")
+def expected(reference: Reference) -> dict[str, Pixels]:
+    return {name: reference.generate(**SETTLED | fields) for name, fields in REQUESTS.items()}
+
+
+def test_every_kind_of_request_alone_and_together(own_server: Server, expected: dict[str, Pixels]) -> None:
+    def far_off(name: str) -> int:
+        far = distance(own_server.generate(**SETTLED | REQUESTS[name]), expected[name])
+        return far if far > TOLERANCE else 0
+
+    alone = [far_off(name) for name in REQUESTS]
+    with ThreadPoolExecutor(len(REQUESTS)) as pool:
+        together = list(pool.map(far_off, REQUESTS))
+    assert (alone, together) == ([0] * len(REQUESTS),) * 2
+
+
+@pytest.mark.parametrize("mask", [None, a_mask()], ids=["img2img", "inpainting"])
+def test_an_edit(own_server: Server, editing: EditReference, mask: Any) -> None:
+    fields = {**SETTLED, "strength": 0.7, "clip_skip": 0}
+    got = edit(own_server, a_picture(), mask, **fields, paste_original=False)
+    assert distance(got, editing.edit(a_picture(), mask, **fields)) <= TOLERANCE
+
+
+def test_a_refined_picture(own_server: Server, reference: Reference) -> None:
+    fields = {**SETTLED, "strength": 0.5}
+    got = own_server.refine(as_png(a_picture(131, 77)), **fields)
+    assert distance(got, reference.refined(a_picture(131, 77), **fields)) <= TOLERANCE
