@@ -18,11 +18,12 @@ from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.errors import invalid_field
 from sdxl.fields import MAX_REQUEST_BYTES, Pair
+from sdxl.guidance import GuidancePlan
 from sdxl.handoff import HandOff
 from sdxl.handoff_fields import HandOffFields
 from sdxl.inpainting import latent_mask
 from sdxl.limits import Limits
-from sdxl.prompt import base_conditioning, check_clip_skip, rows, truncated
+from sdxl.prompt import base_conditioning, check_clip_skip, truncated
 from sdxl.request import EditRequest, GenerationRequest
 from sdxl.settled import Edit, Generation
 from sdxl.start import Start
@@ -32,7 +33,7 @@ from stepbatch.job import Conditioning, Denoising
 AS_REQUESTED = {
     *("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", "clip_skip"),
     *("crops_coords_top_left", "negative_crops_coords_top_left", "aesthetic_score", "negative_aesthetic_score"),
-    *("scheduler", "num_inference_steps", "guidance_rescale", "seed"),
+    *("scheduler", "num_inference_steps", "guidance_rescale", "guidance_end", "seed"),
 }
 MAX_EDIT_BYTES = MAX_REQUEST_BYTES + 4 * SETTINGS.max_pixels  # red, green, blue, and a mask
 DOOR = Door(SETTINGS, {"/run": MAX_REQUEST_BYTES, "/edit": MAX_EDIT_BYTES})
@@ -76,11 +77,12 @@ class BaseRunner:
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
         timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff, self.checkpoint.device)
+        guidance = GuidancePlan.of(wanted, sampler, sampler.timesteps)
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
 
         def prepare() -> Denoising:
             size = (wanted.height, wanted.width)
-            conditioning = base_conditioning(self.checkpoint, wanted, size, wanted.guidance_scale)
+            conditioning = base_conditioning(self.checkpoint, wanted, size, guidance.rows)
             pipeline = with_sampler(self.checkpoint.pipeline, sampler)
             latents = pipeline.prepare_latents(
                 1,
@@ -90,15 +92,7 @@ class BaseRunner:
                 self.checkpoint.device,
                 generator,
             )
-            return denoising(
-                pipeline,
-                latents,
-                timesteps,
-                conditioning,
-                generator,
-                wanted.guidance_scale,
-                wanted.guidance_rescale,
-            )
+            return denoising(pipeline, latents, timesteps, conditioning, generator, guidance)
 
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
@@ -108,7 +102,7 @@ class BaseRunner:
         return self.stage.job(
             prepare,
             finish,
-            rows=rows(wanted.guidance_scale),
+            guidance=guidance,
             size=(wanted.height // VAE_FACTOR, wanted.width // VAE_FACTOR),
             timesteps=timesteps,
             decodes=wanted.refine == "none",
@@ -130,9 +124,8 @@ class BaseRunner:
         )
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        timesteps = samplers.edit_steps(
-            sampler, wanted.num_inference_steps, wanted.strength, cutoff, self.checkpoint.device
-        )
+        of_both = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength, self.checkpoint.device)
+        timesteps = samplers.edit_steps(of_both, wanted.num_inference_steps, cutoff)
         has_steps = len(timesteps) > 0
         if not has_steps:
             cutoff = None
@@ -154,6 +147,7 @@ class BaseRunner:
         return self.stage.img2img_job(
             wanted,
             start,
+            GuidancePlan.of(wanted, sampler, of_both),
             finish,
             decodes=wanted.refine == "none",
             limits=limits,
@@ -233,7 +227,7 @@ def _mask(frame: Frame) -> torch.Tensor | None:
 def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
     """One row, to measure the model's speed by."""
     words = GenerationRequest(prompt="a picture", seed=0).with_defaults(checkpoint.defaults)
-    return base_conditioning(checkpoint, words, (words.height, words.width), guidance_scale=1.0)
+    return base_conditioning(checkpoint, words, (words.height, words.width), rows=1)
 
 
 guard(BaseRunner, DOOR)

@@ -26,12 +26,13 @@ from sdxl import handoff
 from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.config import Settings, Stage
+from sdxl.guidance import GuidancePlan
 from sdxl.handoff_fields import HandOffFields
 from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
 from sdxl.preview import running_latents
-from sdxl.prompt import check_clip_skip, img2img_conditioning, rows
+from sdxl.prompt import check_clip_skip, img2img_conditioning
 from sdxl.settled import Edit, Generation, Refinement
 from sdxl.start import Start
 from stepbatch.engine import Engine
@@ -114,7 +115,7 @@ class RunnerStage:
         prepare: Callable[[], Denoising],
         finish: Callable[[Tensor], Frame],
         *,
-        rows: int,
+        guidance: GuidancePlan,
         size: tuple[int, int],
         timesteps: Tensor,
         decodes: bool,
@@ -127,9 +128,10 @@ class RunnerStage:
             steps_after=steps_after,
             prepare=prepare,
             finish=finish,
-            rows=rows,
+            rows=guidance.rows,
             size=size,
             steps=len(timesteps),
+            guided_steps=guidance.steps,
             finish_work=self.speed.decode_work_per_pixel * height * width if decodes else 0.0,
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
@@ -145,6 +147,7 @@ class RunnerStage:
         self,
         wanted: HandOffFields | Refinement | Edit,
         start: Start,
+        guidance: GuidancePlan,
         finish: Callable[[Tensor], Frame],
         *,
         decodes: bool,
@@ -159,23 +162,15 @@ class RunnerStage:
             pipeline = with_sampler(self.checkpoint.img2img, start.sampler)
             latents, sampler = start.begin(pipeline)
             size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
-            conditioning = img2img_conditioning(self.checkpoint, wanted, size_px, wanted.guidance_scale)
-            state = denoising(
-                pipeline,
-                latents,
-                start.timesteps,
-                conditioning,
-                start.generator,
-                wanted.guidance_scale,
-                wanted.guidance_rescale,
-            )
+            conditioning = img2img_conditioning(self.checkpoint, wanted, size_px, guidance.rows)
+            state = denoising(pipeline, latents, start.timesteps, conditioning, start.generator, guidance)
             state.sampler = sampler
             return state
 
         return self.job(
             prepare,
             finish,
-            rows=rows(wanted.guidance_scale),
+            guidance=guidance,
             size=start.size,
             timesteps=start.timesteps,
             decodes=decodes,
@@ -216,8 +211,7 @@ def denoising(
     timesteps: Tensor,
     conditioning: Conditioning,
     generator: torch.Generator,
-    guidance_scale: float,
-    guidance_rescale: float,
+    guidance: GuidancePlan,
 ) -> Denoising:
     """The state of a job before its first step; `pipeline` has the job's own sampler."""
     return Denoising(
@@ -225,8 +219,9 @@ def denoising(
         sampler=pipeline.scheduler,
         timesteps=timesteps,
         conditioning=conditioning,
-        guidance_scale=guidance_scale,
-        guidance_rescale=guidance_rescale,
+        guidance_scale=guidance.scale,
+        guidance_rescale=guidance.rescale,
+        guided_steps=guidance.steps,
         step_options=pipeline.prepare_extra_step_kwargs(generator, eta=0.0),
     )
 

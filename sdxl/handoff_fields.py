@@ -15,7 +15,21 @@ from pydantic import (
 from pydantic_core import from_json
 
 from sdxl.errors import shorten
-from sdxl.fields import ClipSkip, Guidance, Pair, Prompt, SamplerName, Score, Seed, Share, Side, Steps, Strength, Text
+from sdxl.fields import (
+    ClipSkip,
+    Guidance,
+    GuidanceEnd,
+    Pair,
+    Prompt,
+    SamplerName,
+    Score,
+    Seed,
+    Share,
+    Side,
+    Steps,
+    Strength,
+    Text,
+)
 
 
 class HandOffError(ValueError):
@@ -75,6 +89,8 @@ class HandOffFields(BaseModel):
     num_inference_steps: Annotated[Steps, _JSON]
     guidance_scale: Annotated[Guidance, _JSON]
     guidance_rescale: Annotated[Share, _JSON]
+    guidance_end: Annotated[GuidanceEnd, _JSON]
+    """Share of num_inference_steps, counted from noise, after which there is no guidance."""
     seed: Annotated[Seed, _JSON]
     base_digest: _Digest
     """Digest of the base checkpoint."""

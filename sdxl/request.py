@@ -14,6 +14,7 @@ from sdxl.fields import (
     ClipSkip,
     EditRefineMode,
     Guidance,
+    GuidanceEnd,
     Integer,
     OpenShare,
     OutputFormat,
@@ -43,6 +44,7 @@ class _Request(StrictModel):
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
     guidance_rescale: Share = 0.0
+    guidance_end: GuidanceEnd = 1.0
     seed: Seed | None = None
     scheduler: SamplerName | None = None
     strength: Strength | None = None

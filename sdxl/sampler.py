@@ -99,9 +99,8 @@ def base_steps(sampler: Any, num_inference_steps: int, cutoff: int | None, devic
     return timesteps[:count]
 
 
-def edit_steps(sampler: Any, num_inference_steps: int, strength: float, cutoff: int | None, device: str) -> Tensor:
-    """The base's timesteps of an edit: of the last `strength`, those at or above the cutoff, which may be none."""
-    timesteps = img2img_steps(sampler, num_inference_steps, strength, device)
+def edit_steps(timesteps: Tensor, num_inference_steps: int, cutoff: int | None) -> Tensor:
+    """The base's timesteps of an edit: of its `img2img_steps`, those at or above the cutoff, which may be none."""
     if cutoff is None:
         return timesteps
     count = int((timesteps >= cutoff).sum())

@@ -29,6 +29,7 @@ class _Settled(StrictModel):
     num_inference_steps: int
     guidance_scale: float
     guidance_rescale: float
+    guidance_end: float
     seed: int
     scheduler: SamplerName
     strength: float
