@@ -72,6 +72,7 @@ class BaseRunner:
     def job(self, payload: bytes, limits: Limits) -> StageJob:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
         wanted = GenerationRequest.model_validate_json(payload).with_defaults(self.checkpoint.defaults)
+        self.checkpoint.defaults.bounds.check(wanted)
         _check_pixels(wanted.width, wanted.height)
         check_clip_skip(self.checkpoint, wanted.clip_skip)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
@@ -122,6 +123,7 @@ class BaseRunner:
         wanted = EditRequest.model_validate(frame.meta["request"]).with_defaults(
             self.checkpoint.defaults, has_mask=mask is not None
         )
+        self.checkpoint.defaults.bounds.check(wanted)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
         of_both = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength, self.checkpoint.device)

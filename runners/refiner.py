@@ -101,6 +101,7 @@ class RefinerRunner:
         """The refiner model card's own use: improve a picture one has."""
         frame = Frame.decode(payload)
         wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
+        self.checkpoint.defaults.bounds.check(wanted)
         sampler = self._sampler(wanted)
         start = Start(
             image=Image.fromarray(pixels_of(frame)),

@@ -100,7 +100,7 @@ class RunnerStage:
             checkpoint=checkpoint.digest,
             dtype=str(checkpoint.dtype),
             handoff_version=handoff.VERSION,
-            sampler=samplers.digest(checkpoint.pipeline.scheduler),
+            sampler=samplers.digest(samplers.make_sampler("euler", checkpoint.scheduler_config)),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
         )
         door.is_stuck = self.is_stuck

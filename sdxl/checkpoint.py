@@ -16,6 +16,9 @@ from diffusers import StableDiffusionXLImg2ImgPipeline
 from pydantic import ValidationError
 
 from sdxl.config import ConfigurationError, Settings, Stage
+from sdxl.distilled import add_distilled
+from sdxl.errors import RelayError
+from sdxl.preset import defaults_of, set_sampler
 from sdxl.preview import LatentToRGB
 from sdxl.prompt_cache import PromptCache
 from sdxl.settled import Defaults
@@ -81,12 +84,19 @@ def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -
     except (OSError, ValueError, KeyError) as error:
         name = f"SDXL_{stage.upper()}={getattr(settings, stage)}"
         raise ConfigurationError(f"{name} cannot be loaded: {type(error).__name__}: {error!s:.500}") from error
+    files = dict(weights.files)
+    preset: dict[str, Any] = {}
+    if settings.preset is not None:
+        set_sampler(weights.pipeline, settings.preset)
+        if stage == "base":
+            preset = defaults_of(settings.preset, settings.distilled)
+            files |= add_distilled(weights.pipeline, settings, bento_model)
     pipeline = weights.pipeline.to(device)
     return Checkpoint(
         pipeline=pipeline,
-        defaults=_defaults(weights.files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR),
-        to_rgb=LatentToRGB.of(weights.files.get("latent_rgb.json"), device),
-        digest=digest(weights.files),
+        defaults=_defaults(files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR, preset),
+        to_rgb=LatentToRGB.of(files.get("latent_rgb.json"), device),
+        digest=digest(files),
         device=device,
         dtype=dtype,
     )
@@ -102,15 +112,22 @@ def digest(files: Mapping[str, Path]) -> str:
     return total.hexdigest()
 
 
-def _defaults(path: Path | None, native_px: int) -> Defaults:
-    own = Defaults().of_size(native_px)
-    if path is None:
-        return own
+def _defaults(path: Path | None, native_px: int, preset: Mapping[str, Any]) -> Defaults:
+    """The preset's over relay.json's over any checkpoint's."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        try:
+            given = Defaults.model_validate_json(path.read_bytes()).model_dump(exclude_unset=True)
+        except ValidationError as error:
+            raise ConfigurationError(f"{path}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+    settled = Defaults.model_validate({"width": native_px, "height": native_px, **given, **preset})
+    of_edits = settled.model_copy(update={"num_inference_steps": settled.edit_steps or settled.num_inference_steps})
     try:
-        given = Defaults.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
-    return own.model_copy(update=given.model_dump(exclude_unset=True))
+        settled.bounds.check(settled)
+        settled.bounds.check(of_edits)
+    except RelayError as error:
+        raise ConfigurationError(f"a default of the checkpoint is out of its own bounds: {error}") from None
+    return settled
 
 
 def _device(settings: Settings) -> str:

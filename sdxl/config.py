@@ -9,8 +9,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from sdxl.preset import PresetName
 from sdxl.reference import checked
 
 PREFIX = "SDXL_"
@@ -58,6 +68,10 @@ class Settings(BaseModel):
     """Whose configuration and tokenizers a checkpoint is loaded with that is one file, for these are not in it."""
     vae: Reference | None = None
     """A VAE for both stages, in place of the checkpoints' own."""
+    preset: PresetName | None = None
+    """The kind of distilled model that the base is; its sampler, defaults and bounds."""
+    distilled: Reference | None = None
+    """A distilled model's weights over the base's: a UNet's state or a LoRA."""
     base_url: Urls | None = None
     refiner_url: Urls | None = None
     """Where the stage's replicas are, separated by commas; without one, the entry starts the stage on its own host."""
@@ -96,6 +110,13 @@ class Settings(BaseModel):
     c2pa_certificate: Path | None = None
     c2pa_key: Path | None = None
     """PEM files: the certificate with its chain, and its private key, with which pictures get content credentials."""
+
+    @field_validator("distilled")
+    @classmethod
+    def _has_a_preset(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and "preset" in info.data and info.data["preset"] is None:
+            raise ValueError("SDXL_PRESET must say what kind of model it is")
+        return value
 
     @property
     def rows_of_all_ticks(self) -> int | None:

@@ -126,6 +126,7 @@ class EditRequest(_FormRequest):
         own = {
             "strength": defaults.inpaint_strength if has_mask else defaults.edit_strength,
             "refine": "none" if defaults.refine == "none" else "ensemble",
+            "num_inference_steps": defaults.edit_steps or defaults.num_inference_steps,
         }
         return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **_given_to_both(self)})
 
