@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from sdxl.config import ConfigurationError, Settings
@@ -32,7 +32,7 @@ def add_distilled(pipeline: Any, settings: Settings, bento_model: Callable[[str]
             names = set(file.keys())
         is_lora = any("lora" in name.lower() for name in names)
         (_add_lora if is_lora else _load_unet)(pipeline, path, names)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # diffusers raises many kinds for a LoRA that is none, even IndexError
         told = f"{type(error).__name__}: {error!s:.500}"
         raise ConfigurationError(f"SDXL_DISTILLED={settings.distilled} cannot be loaded: {told}") from error
     logger.info("%s is in the base's weights, %s", path.name, "a LoRA" if is_lora else "a UNet's state")

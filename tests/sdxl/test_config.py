@@ -36,6 +36,8 @@ def test_variables_are_read() -> None:
         ("SDXL_API_KEYS", f"{'k' * 16},short", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
         ("SDXL_API_KEYS", f"{'k' * 16},", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
         ("SDXL_API_KEYS", "a key with spaces in it", "SDXL_API_KEYS=(not shown): Value error, every key must have"),
+        ("SDXL_PRESET", "hyper", "SDXL_PRESET=hyper: Input should be 'turbo', 'lightning' or 'lcm'"),
+        ("SDXL_DISTILLED", "name/model", "SDXL_DISTILLED=name/model: Value error, SDXL_PRESET must say"),
         ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
     ],
 )
