@@ -68,7 +68,7 @@ def measure(server: Server, guidance: float) -> dict[float, Tally]:
             tally.rows.append(rows(server) - before)
             tally.ticks_s.append(ticks_s(answer))
             tally.levels_apart.append(float(np.abs(whole.astype(int) - picture).mean()))
-            tally.right += judge(picture, scene).all_right
+            tally.right += bool(judge(picture, scene).all_right)  # numpy has bools of its own
     return tallies
 
 
