@@ -57,7 +57,7 @@ class Denoising:
     """How far one job's latents have come, and all that its next step needs.
 
     All tensors are on the UNet's device. The sampler holds state of its own and is never shared.
-    Raises ValueError for latents that are not one picture's, and for more than two rows.
+    Raises ValueError for latents that are not one picture's, for more than two rows, and for two without a guided step.
     """
 
     latents: Tensor  # [1, 4, h, w], in the UNet's dtype
@@ -75,6 +75,8 @@ class Denoising:
             raise ValueError(f"latents must be [1, channels, h, w], got {list(self.latents.shape)}")
         if self.rows not in (1, 2):
             raise ValueError(f"a job has 1 row, or 2 with guidance; its conditioning has {self.rows}")
+        if self.rows == 2 and self.guided_steps < 1:
+            raise ValueError(f"2 rows need a guided step, got guided_steps {self.guided_steps}")
 
     @property
     def rows(self) -> int:

@@ -219,6 +219,7 @@ def test_each_fault_has_its_error(document: bytes, error: type[HandOffError]) ->
         ("num_inference_steps", "151"),
         ("guidance_scale", "30.5"),
         ("guidance_rescale", ""),
+        ("guidance_end", "0"),
         ("seed", "4294967296"),
         ("colour", "blue"),
     ],
