@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import MINI
 
@@ -33,7 +33,7 @@ def write_unet_state(path: Path) -> None:
 
 
 def write_lora(path: Path) -> None:
-    """As LCM-LoRA's pytorch_lora_weights.safetensors, in diffusers' layout."""
+    """In diffusers' layout, for the UNet alone."""
     unet = UNet2DConditionModel.from_pretrained(MINI / "base", subfolder="unet")
     torch.manual_seed(2)
     unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
@@ -43,6 +43,16 @@ def write_lora(path: Path) -> None:
                 parameter += 0.2 * torch.randn(parameter.shape)
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
     StableDiffusionXLPipeline.save_lora_weights(path.parent, unet_lora_layers=layers, weight_name=path.name)
+
+
+def write_kohya_lora(path: Path, of: Path) -> None:
+    """The LoRA of another file, in the layout of kohya's scripts."""
+    layers: dict[str, torch.Tensor] = {}
+    for name, tensor in load_file(of).items():
+        module, _, part = name.removeprefix("unet.").rpartition(".lora.")
+        own = f"lora_unet_{module.replace('.', '_')}"
+        layers |= {f"{own}.lora_{part}": tensor, f"{own}.alpha": torch.tensor(float(min(tensor.shape)))}
+    save_file(layers, path)
 
 
 def write_turbo(folder: Path) -> None:

@@ -20,7 +20,7 @@ from sdxl.preset import PRESETS, PresetName
 from sdxl.request import EditRequest, GenerationRequest
 from sdxl.sampler import digest, img2img_steps, make_sampler
 from tests.conftest import MINI
-from tests.sdxl.distilled_files import write_lora, write_turbo, write_unet_state
+from tests.sdxl.distilled_files import write_kohya_lora, write_lora, write_turbo, write_unet_state
 from tests.sdxl.test_weights import loaded
 
 NAMES: tuple[PresetName, ...] = get_args(PresetName)
@@ -62,6 +62,17 @@ def test_a_lora_becomes_part_of_the_weights(tmp_path: Path) -> None:
     changed = {name for name in state if not torch.equal(state[name], plain[name])}
     assert changed
     assert all(".to_" in name for name in changed)
+
+
+def test_a_lora_in_kohyas_layout_is_the_same(tmp_path: Path) -> None:
+    own, kohyas = tmp_path / "own.safetensors", tmp_path / "kohyas.safetensors"
+    write_lora(own)
+    write_kohya_lora(kohyas, of=own)
+    one, other = (
+        loaded("base", preset="lcm", distilled=str(path)).pipeline.unet.state_dict() for path in (own, kohyas)
+    )
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor)
 
 
 def bad_files(folder: Path) -> dict[str, str]:
