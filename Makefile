@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := $(or $(ONLY),request tick_overhead threads company load network chaos replicas soak backends)
+BENCHMARKS := $(or $(ONLY),request tick_overhead threads company guidance_end load network chaos replicas soak backends)
 export BENTOML_DO_NOT_TRACK := 1
 export TRANSFORMERS_VERBOSITY := error
 

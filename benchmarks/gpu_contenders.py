@@ -48,6 +48,11 @@ class Work:
     base_share: float | None = None
 
     @property
+    def rows(self) -> int:
+        """Of a step: two with guidance."""
+        return 2 if self.guidance > 1 else 1
+
+    @property
     def request(self) -> Generation:
         """The same as a request."""
         request = GenerationRequest(
@@ -167,7 +172,7 @@ class Relay:
         """Of one row, or of two with guidance."""
         conditioning = base_conditioning if stage == "base" else img2img_conditioning
         side = (work.side_px, work.side_px)
-        return conditioning(self._checkpoints[stage], work.request, side, work.guidance)
+        return conditioning(self._checkpoints[stage], work.request, side, work.rows)
 
     def _submit(self, work: Work, seed: int) -> Future[NDArray[np.uint8]]:
         done: Future[NDArray[np.uint8]] = Future()
@@ -223,8 +228,7 @@ class Relay:
         def finish(final: Tensor) -> Any:
             return decode(checkpoint.pipeline, final) if decodes else final
 
-        rows = 2 if work.guidance > 1 else 1
-        return Job(prepare=prepare, finish=finish, rows=rows, size=(side, side), steps=len(timesteps))
+        return Job(prepare=prepare, finish=finish, rows=work.rows, size=(side, side), steps=len(timesteps))
 
 
 def _pass_on(future: Future[Any], to: Future[Any]) -> None:

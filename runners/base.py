@@ -18,12 +18,13 @@ from sdxl import sampler as samplers
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.errors import invalid_field
 from sdxl.fields import MAX_REQUEST_BYTES, Pair
+from sdxl.guidance import GuidancePlan
 from sdxl.handoff import HandOff
 from sdxl.handoff_fields import HandOffFields
 from sdxl.inpainting import latent_mask
 from sdxl.limits import Limits
 from sdxl.lora import check_loras
-from sdxl.prompt import base_conditioning, check_clip_skip, rows
+from sdxl.prompt import base_conditioning, check_clip_skip
 from sdxl.request import EditRequest, GenerationRequest
 from sdxl.settled import Edit, Generation
 from sdxl.start import Start
@@ -33,7 +34,7 @@ from stepbatch.job import Conditioning, Denoising
 AS_REQUESTED = {
     *("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", "clip_skip"),
     *("crops_coords_top_left", "negative_crops_coords_top_left", "aesthetic_score", "negative_aesthetic_score"),
-    *("scheduler", "num_inference_steps", "guidance_rescale", "seed", "loras"),
+    *("scheduler", "num_inference_steps", "guidance_rescale", "guidance_end", "seed", "loras"),
 }
 KNOWN_LORAS = {**SETTINGS.loras, **SETTINGS.refiner_loras}
 MAX_EDIT_BYTES = MAX_REQUEST_BYTES + 4 * SETTINGS.max_pixels  # red, green, blue, and a mask
@@ -73,17 +74,19 @@ class BaseRunner:
     def job(self, payload: bytes, limits: Limits) -> StageJob:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
         wanted = GenerationRequest.model_validate_json(payload).with_defaults(self.checkpoint.defaults)
+        self.checkpoint.defaults.bounds.check(wanted)
         _check_pixels(wanted.width, wanted.height)
         check_loras(wanted.loras, KNOWN_LORAS)
         check_clip_skip(self.checkpoint, wanted.clip_skip)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
         timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff)
+        guidance = GuidancePlan.of(wanted, sampler, sampler.timesteps)
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
 
         def prepare() -> Denoising:
             size = (wanted.height, wanted.width)
-            conditioning = base_conditioning(self.checkpoint, wanted, size, wanted.guidance_scale)
+            conditioning = base_conditioning(self.checkpoint, wanted, size, guidance.rows)
             pipeline = with_sampler(self.checkpoint.pipeline, sampler)
             latents = pipeline.prepare_latents(
                 1,
@@ -93,15 +96,7 @@ class BaseRunner:
                 self.checkpoint.device,
                 generator,
             )
-            return denoising(
-                pipeline,
-                latents,
-                timesteps,
-                conditioning,
-                generator,
-                wanted.guidance_scale,
-                wanted.guidance_rescale,
-            )
+            return denoising(pipeline, latents, timesteps, conditioning, generator, guidance)
 
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
@@ -111,7 +106,7 @@ class BaseRunner:
         return self.stage.job(
             prepare,
             finish,
-            rows=rows(wanted.guidance_scale),
+            guidance=guidance,
             size=(wanted.height // VAE_FACTOR, wanted.width // VAE_FACTOR),
             timesteps=timesteps,
             decodes=wanted.refine == "none",
@@ -132,10 +127,12 @@ class BaseRunner:
         wanted = EditRequest.model_validate(frame.meta["request"]).with_defaults(
             self.checkpoint.defaults, has_mask=mask is not None
         )
+        self.checkpoint.defaults.bounds.check(wanted)
         check_loras(wanted.loras, KNOWN_LORAS)
         sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        timesteps = samplers.edit_steps(sampler, wanted.num_inference_steps, wanted.strength, cutoff)
+        of_both = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength)
+        timesteps = samplers.edit_steps(of_both, wanted.num_inference_steps, cutoff)
         has_steps = len(timesteps) > 0
         if not has_steps:
             cutoff = None
@@ -157,6 +154,7 @@ class BaseRunner:
         return self.stage.img2img_job(
             wanted,
             start,
+            GuidancePlan.of(wanted, sampler, of_both),
             finish,
             decodes=wanted.refine == "none",
             limits=limits,
@@ -236,7 +234,7 @@ def _mask(frame: Frame) -> torch.Tensor | None:
 def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
     """One row, to measure the model's speed by."""
     words = GenerationRequest(prompt="a picture", seed=0).with_defaults(checkpoint.defaults)
-    return base_conditioning(checkpoint, words, (words.height, words.width), guidance_scale=1.0)
+    return base_conditioning(checkpoint, words, (words.height, words.width), rows=1)
 
 
 guard(BaseRunner, DOOR)

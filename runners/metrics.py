@@ -54,14 +54,16 @@ class StageMetrics:
             for label in labels:
                 counter.labels(stage, label)
 
-    def worked(self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float) -> None:
+    def worked(
+        self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float, rows: int
+    ) -> None:
         """See `Observer.worked`."""
         if phase is Phase.PREPARE:
             self._encode.observe(seconds)
             self._queue.observe(chosen[0].timings.queue_ms / 1000)
         elif phase is Phase.DENOISE:
             self._tick.observe(seconds)
-            self._rows.observe(sum(job.rows for job in chosen))
+            self._rows.observe(rows)
         for job in waiting:
             self._waited.labels(self._stage, reason_to_wait(job, chosen)).inc(seconds)
 

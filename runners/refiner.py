@@ -19,6 +19,7 @@ from sdxl import sampler as samplers
 from sdxl.checkpoint import Checkpoint
 from sdxl.errors import RelayError
 from sdxl.fields import MAX_REQUEST_BYTES
+from sdxl.guidance import GuidancePlan
 from sdxl.handoff import HandOff, max_bytes
 from sdxl.handoff_fields import HandOffError, HandOffFields
 from sdxl.limits import Limits
@@ -100,6 +101,7 @@ class RefinerRunner:
         """The refiner model card's own use: improve a picture one has."""
         frame = Frame.decode(payload)
         wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
+        self.checkpoint.defaults.bounds.check(wanted)
         check_loras(wanted.loras, SETTINGS.refiner_loras)
         sampler = self._sampler(wanted)
         start = Start(
@@ -116,7 +118,8 @@ class RefinerRunner:
             settled = wanted if isinstance(wanted, Refinement) else None
             return self.stage.picture(latents, self.stage.told(wanted, settled))
 
-        return self.stage.img2img_job(wanted, start, finish, decodes=True, limits=limits)
+        guidance = GuidancePlan.of(wanted, start.sampler, start.timesteps)
+        return self.stage.img2img_job(wanted, start, guidance, finish, decodes=True, limits=limits)
 
     def _sampler(self, wanted: HandOffFields | Refinement) -> Any:
         return samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
@@ -132,7 +135,7 @@ def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
     """One row, to measure the model's speed by."""
     words = RefineRequest(prompt="a picture", seed=0).with_defaults(checkpoint.defaults)
     size_px = (checkpoint.defaults.height, checkpoint.defaults.width)
-    return img2img_conditioning(checkpoint, words, size_px, guidance_scale=1.0)
+    return img2img_conditioning(checkpoint, words, size_px, rows=1)
 
 
 guard(RefinerRunner, DOOR)

@@ -27,12 +27,13 @@ from sdxl import sampler as samplers
 from sdxl.adapters import Loras
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
 from sdxl.config import Settings, Stage
+from sdxl.guidance import GuidancePlan
 from sdxl.handoff_fields import HandOffFields
 from sdxl.identity import Identity
 from sdxl.latents import decode
 from sdxl.limits import Limits
 from sdxl.preview import running_latents
-from sdxl.prompt import Words, check_clip_skip, img2img_conditioning, rows, truncated
+from sdxl.prompt import Words, check_clip_skip, img2img_conditioning, truncated
 from sdxl.settled import Edit, Generation, Refinement
 from sdxl.start import Start
 from sdxl.unet import make_unet
@@ -102,7 +103,7 @@ class RunnerStage:
             checkpoint=checkpoint.digest,
             dtype=str(checkpoint.dtype),
             handoff_version=handoff.VERSION,
-            sampler=samplers.digest(checkpoint.pipeline.scheduler),
+            sampler=samplers.digest(samplers.make_sampler("euler", checkpoint.scheduler_config)),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
             loras=checkpoint.loras.digest,
         )
@@ -118,7 +119,7 @@ class RunnerStage:
         prepare: Callable[[], Denoising],
         finish: Callable[[Tensor], Frame],
         *,
-        rows: int,
+        guidance: GuidancePlan,
         size: tuple[int, int],
         timesteps: Tensor,
         decodes: bool,
@@ -132,10 +133,11 @@ class RunnerStage:
             steps_after=steps_after,
             prepare=prepare,
             finish=finish,
-            rows=rows,
+            rows=guidance.rows,
             size=size,
             steps=len(timesteps),
             adapters=self.checkpoint.loras.chosen(loras),
+            guided_steps=guidance.steps,
             finish_work=self.speed.decode_work_per_pixel * height * width if decodes else 0.0,
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
@@ -151,6 +153,7 @@ class RunnerStage:
         self,
         wanted: HandOffFields | Refinement | Edit,
         start: Start,
+        guidance: GuidancePlan,
         finish: Callable[[Tensor], Frame],
         *,
         decodes: bool,
@@ -165,23 +168,15 @@ class RunnerStage:
             pipeline = with_sampler(self.checkpoint.img2img, start.sampler)
             latents, sampler = start.begin(pipeline)
             size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
-            conditioning = img2img_conditioning(self.checkpoint, wanted, size_px, wanted.guidance_scale)
-            state = denoising(
-                pipeline,
-                latents,
-                start.timesteps,
-                conditioning,
-                start.generator,
-                wanted.guidance_scale,
-                wanted.guidance_rescale,
-            )
+            conditioning = img2img_conditioning(self.checkpoint, wanted, size_px, guidance.rows)
+            state = denoising(pipeline, latents, start.timesteps, conditioning, start.generator, guidance)
             state.sampler = sampler
             return state
 
         return self.job(
             prepare,
             finish,
-            rows=rows(wanted.guidance_scale),
+            guidance=guidance,
             size=start.size,
             timesteps=start.timesteps,
             decodes=decodes,
@@ -228,8 +223,7 @@ def denoising(
     timesteps: Tensor,
     conditioning: Conditioning,
     generator: torch.Generator,
-    guidance_scale: float,
-    guidance_rescale: float,
+    guidance: GuidancePlan,
 ) -> Denoising:
     """The state of a job before its first step; `pipeline` has the job's own sampler."""
     return Denoising(
@@ -237,8 +231,9 @@ def denoising(
         sampler=pipeline.scheduler,
         timesteps=timesteps,
         conditioning=conditioning,
-        guidance_scale=guidance_scale,
-        guidance_rescale=guidance_rescale,
+        guidance_scale=guidance.scale,
+        guidance_rescale=guidance.rescale,
+        guided_steps=guidance.steps,
         step_options=pipeline.prepare_extra_step_kwargs(generator, eta=0.0),
     )
 

@@ -17,8 +17,11 @@ from pydantic import ValidationError
 
 from sdxl.backends.conversion import give_to_backend
 from sdxl.config import ConfigurationError, Settings, Stage
+from sdxl.distilled import add_distilled
+from sdxl.errors import RelayError
 from sdxl.lora import LoadedLoras, load_loras
 from sdxl.placement import place
+from sdxl.preset import defaults_of, set_sampler
 from sdxl.preview import LatentToRGB
 from sdxl.prompt_cache import PromptCache
 from sdxl.settled import Defaults
@@ -85,14 +88,21 @@ def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -
     except (OSError, ValueError, KeyError) as error:
         name = f"SDXL_{stage.upper()}={getattr(settings, stage)}"
         raise ConfigurationError(f"{name} cannot be loaded: {type(error).__name__}: {error!s:.500}") from error
+    files = dict(weights.files)
+    preset: dict[str, Any] = {}
     pipeline = weights.pipeline
+    if settings.preset is not None:
+        set_sampler(pipeline, settings.preset)
+        if stage == "base":
+            preset = defaults_of(settings.preset, settings.distilled)
+            files |= add_distilled(pipeline, settings, bento_model)
     place(pipeline, settings, device)
-    own_digest = digest(weights.files)
+    own_digest = digest(files)
     give_to_backend(pipeline, settings, device, dtype, own_digest)
     return Checkpoint(
         pipeline=pipeline,
-        defaults=_defaults(weights.files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR),
-        to_rgb=LatentToRGB.of(weights.files.get("latent_rgb.json"), device),
+        defaults=_defaults(files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR, preset),
+        to_rgb=LatentToRGB.of(files.get("latent_rgb.json"), device),
         digest=own_digest,
         device=device,
         dtype=dtype,
@@ -110,15 +120,22 @@ def digest(files: Mapping[str, Path]) -> str:
     return total.hexdigest()
 
 
-def _defaults(path: Path | None, native_px: int) -> Defaults:
-    own = Defaults().of_size(native_px)
-    if path is None:
-        return own
+def _defaults(path: Path | None, native_px: int, preset: Mapping[str, Any]) -> Defaults:
+    """The preset's over relay.json's over any checkpoint's."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        try:
+            given = Defaults.model_validate_json(path.read_bytes()).model_dump(exclude_unset=True)
+        except ValidationError as error:
+            raise ConfigurationError(f"{path}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+    settled = Defaults.model_validate({"width": native_px, "height": native_px, **given, **preset})
+    of_edits = settled.model_copy(update={"num_inference_steps": settled.edit_steps or settled.num_inference_steps})
     try:
-        given = Defaults.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
-    return own.model_copy(update=given.model_dump(exclude_unset=True))
+        settled.bounds.check(settled)
+        settled.bounds.check(of_edits)
+    except RelayError as error:
+        raise ConfigurationError(f"a default of the checkpoint is out of its own bounds: {error}") from None
+    return settled
 
 
 def _device(settings: Settings) -> str:

@@ -24,6 +24,7 @@ from pydantic import (
 
 from sdxl.adapters import LoraFiles
 from sdxl.backend_name import BackendName, usable
+from sdxl.preset import PresetName
 from sdxl.reference import checked
 
 PREFIX = "SDXL_"
@@ -82,6 +83,10 @@ class Settings(BaseModel):
     """Whose configuration and tokenizers a checkpoint is loaded with that is one file, for these are not in it."""
     vae: Reference | None = None
     """A VAE for both stages, in place of the checkpoints' own."""
+    preset: PresetName | None = None
+    """The kind of distilled model that the base is; its sampler, defaults and bounds."""
+    distilled: Reference | None = None
+    """A distilled model's weights over the base's: a UNet's state or a LoRA."""
     base_url: Urls | None = None
     refiner_url: Urls | None = None
     """Where the stage's replicas are, separated by commas; without one, the entry starts the stage on its own host."""
@@ -187,6 +192,13 @@ class Settings(BaseModel):
         """Whether something is asked for that only torch can do with the models."""
         forms = (self.compile != "off", self.offload != "none", self.quantize != "none", self.vae_tiling)
         return any(forms) or bool(self.loras or self.refiner_loras)
+
+    @field_validator("distilled")
+    @classmethod
+    def _has_a_preset(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and "preset" in info.data and info.data["preset"] is None:
+            raise ValueError("SDXL_PRESET must say what kind of model it is")
+        return value
 
     @property
     def rows_of_all_ticks(self) -> int | None:

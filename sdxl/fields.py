@@ -36,6 +36,7 @@ Score = Annotated[Number, Field(ge=0, le=10)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 OpenShare = Annotated[Number, Field(gt=0, lt=1)]  # both ends excluded
 Strength = Annotated[Number, Field(gt=0, le=1)]
+GuidanceEnd = Annotated[Number, Field(gt=0, le=1)]
 Pixels = Annotated[Integer, Field(ge=0, le=65_504)]  # the largest half-precision number
 # BentoML's client wants `items` of every array, which pydantic's own schema of a tuple does not have.
 PAIR_SCHEMA = {

@@ -16,7 +16,21 @@ from pydantic_core import from_json
 
 from sdxl.adapters import Loras
 from sdxl.errors import shorten
-from sdxl.fields import ClipSkip, Guidance, Pair, Prompt, SamplerName, Score, Seed, Share, Side, Steps, Strength, Text
+from sdxl.fields import (
+    ClipSkip,
+    Guidance,
+    GuidanceEnd,
+    Pair,
+    Prompt,
+    SamplerName,
+    Score,
+    Seed,
+    Share,
+    Side,
+    Steps,
+    Strength,
+    Text,
+)
 
 
 class HandOffError(ValueError):
@@ -76,6 +90,8 @@ class HandOffFields(BaseModel):
     num_inference_steps: Annotated[Steps, _JSON]
     guidance_scale: Annotated[Guidance, _JSON]
     guidance_rescale: Annotated[Share, _JSON]
+    guidance_end: Annotated[GuidanceEnd, _JSON]
+    """Share of num_inference_steps, counted from noise, after which there is no guidance."""
     seed: Annotated[Seed, _JSON]
     loras: Annotated[Loras, _JSON] = None
     """Those of the request; the refiner applies which it has."""

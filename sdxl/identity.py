@@ -18,7 +18,7 @@ class Identity(BaseModel):
     dtype: str
     handoff_version: str
     sampler: str
-    """SHA-256 of the configuration that samplers are made from: with two of them, timesteps would not tile."""
+    """SHA-256 of the configuration that samplers are made from, as euler has it: with two, timesteps would not tile."""
     latent_scale: float
     """The VAE's scaling factor, by which latents are multiplied."""
     loras: str = ""

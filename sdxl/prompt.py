@@ -13,16 +13,11 @@ from sdxl.handoff_fields import HandOffFields
 from sdxl.settled import Edit, Generation, Refinement
 from stepbatch.job import Conditioning
 
-# What the text encoders and the size conditioning are told by.
+# What the text encoders and the size conditioning are told by. Two rows have the negative prompt first.
 Words = Generation | Refinement | Edit | HandOffFields
 
 
-def rows(guidance_scale: float) -> int:
-    """Rows of a job: two with guidance; a scale up to 1 means none (the pipelines' do_classifier_free_guidance)."""
-    return 2 if guidance_scale > 1 else 1
-
-
-def base_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guidance_scale: float) -> Conditioning:
+def base_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, rows: int) -> Conditioning:
     """The base's conditioning for a picture of `size` (height, width), as StableDiffusionXLPipeline makes it."""
     pipeline = checkpoint.pipeline
 
@@ -39,10 +34,10 @@ def base_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guidance
     positive = negative = ids(words.original_size or size, words.crops_coords_top_left, words.target_size or size)
     if words.negative_original_size is not None and words.negative_target_size is not None:
         negative = ids(words.negative_original_size, words.negative_crops_coords_top_left, words.negative_target_size)
-    return _conditioning(checkpoint, words, guidance_scale, positive, negative)
+    return _conditioning(checkpoint, words, rows, positive, negative)
 
 
-def img2img_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guidance_scale: float) -> Conditioning:
+def img2img_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, rows: int) -> Conditioning:
     """Either stage's conditioning for a change to a picture of `size`, as StableDiffusionXLImg2ImgPipeline makes it."""
     pipeline = checkpoint.img2img
     original, target = words.original_size or size, words.target_size or size
@@ -58,19 +53,19 @@ def img2img_conditioning(checkpoint: Checkpoint, words: Words, size: Pair, guida
         dtype=checkpoint.dtype,
         text_encoder_projection_dim=pipeline.text_encoder_2.config.projection_dim,
     )
-    return _conditioning(checkpoint, words, guidance_scale, positive, negative)
+    return _conditioning(checkpoint, words, rows, positive, negative)
 
 
 def _conditioning(
     checkpoint: Checkpoint,
     words: Words,
-    guidance_scale: float,
+    rows: int,
     positive_ids: torch.Tensor,
     negative_ids: torch.Tensor,
 ) -> Conditioning:
     embeddings, pooled = checkpoint.prompts.encode(words.prompt, words.prompt_2, words.clip_skip)
     ids = positive_ids.to(checkpoint.device)
-    if rows(guidance_scale) == 1:
+    if rows == 1:
         return Conditioning(embeddings=embeddings, pooled=pooled, time_ids=ids)
     negative_embeddings, negative_pooled = _negative(checkpoint, words, embeddings, pooled)
     return Conditioning(

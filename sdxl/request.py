@@ -15,6 +15,7 @@ from sdxl.fields import (
     ClipSkip,
     EditRefineMode,
     Guidance,
+    GuidanceEnd,
     Integer,
     OpenShare,
     OutputFormat,
@@ -44,6 +45,7 @@ class _Request(StrictModel):
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
     guidance_rescale: Share = 0.0
+    guidance_end: GuidanceEnd = 1.0
     seed: Seed | None = None
     scheduler: SamplerName | None = None
     strength: Strength | None = None
@@ -126,6 +128,7 @@ class EditRequest(_FormRequest):
         own = {
             "strength": defaults.inpaint_strength if has_mask else defaults.edit_strength,
             "refine": "none" if defaults.refine == "none" else "ensemble",
+            "num_inference_steps": defaults.edit_steps or defaults.num_inference_steps,
         }
         return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **_given_to_both(self)})
 

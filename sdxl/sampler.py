@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -57,8 +58,12 @@ def _prototype(name: SamplerName, config: str) -> Any:
 
 
 def digest(sampler: SchedulerMixin) -> str:
-    """SHA-256 over the sampler's class and configuration: equal digests give equal timesteps."""
-    config = {key: value for key, value in sampler.config.items() if not key.startswith("_")}
+    """SHA-256 over the sampler's class and configuration: equal digests give equal timesteps.
+
+    A configuration may also hold what only another class knows, from which it was made; that does not count.
+    """
+    known = inspect.signature(type(sampler)).parameters
+    config = {key: value for key, value in sampler.config.items() if key in known}
     canonical = json.dumps([type(sampler).__name__, config], sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -102,9 +107,8 @@ def base_steps(sampler: Any, num_inference_steps: int, cutoff: int | None) -> Te
     return timesteps[:count]
 
 
-def edit_steps(sampler: Any, num_inference_steps: int, strength: float, cutoff: int | None) -> Tensor:
-    """The base's timesteps of an edit: of the last `strength`, those at or above the cutoff, which may be none."""
-    timesteps = img2img_steps(sampler, num_inference_steps, strength)
+def edit_steps(timesteps: Tensor, num_inference_steps: int, cutoff: int | None) -> Tensor:
+    """The base's timesteps of an edit: of its `img2img_steps`, those at or above the cutoff, which may be none."""
     if cutoff is None:
         return timesteps
     count = int((timesteps >= cutoff).sum())

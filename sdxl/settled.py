@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self
 
 from pydantic import model_validator
 
 from sdxl.adapters import Loras
+from sdxl.bounds import Bounds
 from sdxl.fields import (
     EditRefineMode,
     Guidance,
@@ -30,6 +30,7 @@ class _Settled(StrictModel):
     num_inference_steps: int
     guidance_scale: float
     guidance_rescale: float
+    guidance_end: float
     seed: int
     scheduler: SamplerName
     strength: float
@@ -87,9 +88,12 @@ class Defaults(StrictModel):
     refine: RefineMode = "ensemble"
     high_noise_frac: OpenShare = 0.8
     strength: Strength = 0.3
+    edit_steps: Steps | None = None
+    """The num_inference_steps of an edit; without them, those of any picture."""
     edit_strength: Strength = 0.8
     inpaint_strength: Strength = 0.9999
     """Of an edit with a mask. At 1, diffusers begins with pure noise instead of noise over the original."""
+    bounds: Bounds = Bounds()
 
     @property
     def for_refiner(self) -> float:
@@ -99,7 +103,3 @@ class Defaults(StrictModel):
     def of(self, fields: Iterable[str]) -> dict[str, object]:
         """Those of the fields that have a value."""
         return self.model_dump(exclude_none=True, include=set(fields))
-
-    def of_size(self, side_px: int) -> Self:
-        """These defaults for a checkpoint whose native size is a square of `side_px`."""
-        return self.model_copy(update={"width": side_px, "height": side_px})

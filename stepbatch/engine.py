@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from stepbatch.errors import DeadlinePassed, EngineStopped, QueueFull
 from stepbatch.failure import Failure, attempt
@@ -169,6 +168,7 @@ class Engine:
             return
         chosen = self._choose(jobs)
         phase = chosen[0].phase
+        rows = sum(job.rows for job in chosen)  # before the tick, after which a job may have fewer
         begun_at = self._clock()
         match phase:
             case Phase.PREPARE:
@@ -179,7 +179,7 @@ class Engine:
                 self._finish(chosen[0])
         self._worked_at = self._clock()
         waiting = [job for job in jobs if job not in chosen]
-        self._observer.worked(phase, chosen, waiting, self._clock() - begun_at)
+        self._observer.worked(phase, chosen, waiting, self._clock() - begun_at, rows)
 
     def _live_jobs(self) -> list[Job[Any]]:
         with self._changed:
@@ -228,7 +228,7 @@ class Engine:
             self._pace.add(sum(job.rows * job.pixels for job in jobs), ended_at - begun_at)
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.timings.denoise_ms = _ms(ended_at - job.prepared_at)
-            told = outcome if isinstance(outcome, Failure) else attempt(_advance, job, outcome)
+            told = outcome if isinstance(outcome, Failure) else attempt(job.advance, outcome)
             if isinstance(told, Failure):
                 self._retire(job, told)
 
@@ -264,12 +264,6 @@ def _ending(outcome: object) -> Outcome:
     if not isinstance(outcome, Failure):
         return "done"
     return "late" if isinstance(outcome.error, DeadlinePassed) else "failed"
-
-
-def _advance(job: Job[Any], latents: Tensor) -> None:
-    job.denoising.advance(latents)
-    if job.on_step is not None:
-        job.on_step(job.denoising.next_step, job.denoising.steps)
 
 
 def _resolve(future: Future[Any], outcome: object) -> None:

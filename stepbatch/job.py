@@ -49,6 +49,11 @@ class Conditioning:
         """Rows of each tensor."""
         return self.embeddings.shape[0]  # len() of a tensor takes three times as long
 
+    @property
+    def of_prompt(self) -> "Conditioning":
+        """The prompt's row alone, the last; without a copy."""
+        return Conditioning(embeddings=self.embeddings[-1:], pooled=self.pooled[-1:], time_ids=self.time_ids[-1:])
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Denoising:
@@ -56,15 +61,16 @@ class Denoising:
 
     Latents and conditioning are on the UNet's device; timesteps, like the sampler's other tables, are on the
     host, which reads them. The sampler holds state of its own and is never shared.
-    Raises ValueError for latents that are not one picture's, and for more than two rows.
+    Raises ValueError for latents that are not one picture's, for more than two rows, and for two without a guided step.
     """
 
     latents: Tensor  # [1, 4, h, w], in the UNet's dtype
     sampler: Sampler
     timesteps: Tensor  # [steps], int64 or float32, from noisy to clean
-    conditioning: Conditioning
+    conditioning: Conditioning  # of the next step
     guidance_scale: float = 1.0  # without meaning when the conditioning has one row
     guidance_rescale: float = 0.0  # 0 to 1; 0 is off
+    guided_steps: float = math.inf  # so many begin with two rows, if any do; then the prompt's row goes on alone
     step_options: Mapping[str, object] = field(default_factory=dict)  # to every sampler.step: generator, eta
     next_step: int = 0  # index into timesteps
 
@@ -73,10 +79,12 @@ class Denoising:
             raise ValueError(f"latents must be [1, channels, h, w], got {list(self.latents.shape)}")
         if self.rows not in (1, 2):
             raise ValueError(f"a job has 1 row, or 2 with guidance; its conditioning has {self.rows}")
+        if self.rows == 2 and self.guided_steps < 1:
+            raise ValueError(f"2 rows need a guided step, got guided_steps {self.guided_steps}")
 
     @property
     def rows(self) -> int:
-        """Rows this job adds to a tick: 2 with guidance, else 1."""
+        """Rows this job adds to the next tick: 2 with guidance, else 1."""
         return self.conditioning.rows
 
     @property
@@ -100,6 +108,11 @@ class Denoising:
         return self.steps - self.next_step
 
     @property
+    def remaining_rows(self) -> float:
+        """Rows of all steps to come."""
+        return _rows_of(self.rows, self.remaining_steps, self.guided_steps - self.next_step)
+
+    @property
     def is_finished(self) -> bool:
         """Whether no step is to come."""
         return self.remaining_steps == 0
@@ -108,6 +121,14 @@ class Denoising:
         """Take the latents [1, 4, h, w] that the next step has given, and count the step."""
         self.latents = latents
         self.next_step += 1
+        if self.rows == 2 and self.next_step >= self.guided_steps:
+            self.conditioning = self.conditioning.of_prompt  # once, so that a stack of the same parts can be kept
+
+
+def _rows_of(rows: int, steps: int, guided_steps: float) -> float:
+    """Rows of `steps` steps, of which the first `guided_steps` have `rows`, and the others one."""
+    guided = min(guided_steps, steps)
+    return guided * rows + (steps - guided)
 
 
 class Phase(Enum):
@@ -139,9 +160,10 @@ class Job(Generic[T]):
 
     prepare: Callable[[], Denoising]
     finish: Callable[[Tensor], T]  # from the final latents [1, 4, h, w] to the job's result
-    rows: int  # as its Denoising will have; this and the next three are known before, for the policy
+    rows: int  # of its next tick; this and the next four are known before the Denoising is, for the policy
     size: tuple[int, int]  # latent height and width
     steps: int
+    guided_steps: float = math.inf  # see Denoising
     adapters: Hashable = ()  # what the model must be switched to for it (see `Switch`); () for nothing
     finish_work: float = 0.0  # of `finish`, in the unit of `remaining_work`
     is_low_priority: bool = False
@@ -178,8 +200,9 @@ class Job(Generic[T]):
     def remaining_work(self) -> float:
         """What the job still asks of the engine, in rows x latent pixels x steps: what a tick's time goes by."""
         denoising = self._denoising
-        steps = self.steps if denoising is None else denoising.remaining_steps
-        return steps * self.rows * self.pixels + self.finish_work
+        if denoising is None:
+            return _rows_of(self.rows, self.steps, self.guided_steps) * self.pixels + self.finish_work
+        return denoising.remaining_rows * self.pixels + self.finish_work
 
     @property
     def deadline(self) -> float:
@@ -208,6 +231,14 @@ class Job(Generic[T]):
         if got != announced:
             raise ValueError(f"the job was admitted with rows and size {announced}, but prepared {got}")
         self._denoising = denoising
+
+    def advance(self, latents: Tensor) -> None:
+        """Take the latents [1, 4, h, w] that its step has given; for the engine. Raises what `on_step` raises."""
+        denoising = self.denoising
+        denoising.advance(latents)
+        self.rows = denoising.rows
+        if self.on_step is not None:
+            self.on_step(denoising.next_step, denoising.steps)
 
     def finished(self) -> T:
         """Finish; for the engine. Raises what `finish` raises, and NonFiniteLatents for NaN or infinity."""

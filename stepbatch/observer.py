@@ -11,8 +11,13 @@ Outcome = Literal["done", "cancelled", "failed", "late"]
 class Observer(Protocol):
     """Is told on the engine's thread (`jobs_held` and a cancelled job's end: on any), and must not block."""
 
-    def worked(self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float) -> None:
-        """The engine has worked for so long on the `chosen` jobs, of this phase, while the others waited."""
+    def worked(
+        self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float, rows: int
+    ) -> None:
+        """The engine has worked for so long on the `chosen` jobs, then of this phase and so many rows.
+
+        The others waited.
+        """
 
     def jobs_held(self, waiting: int, running: int) -> None:
         """So many jobs are not prepared yet, and so many prepared and not ended."""
@@ -24,7 +29,9 @@ class Observer(Protocol):
 class Silent:
     """An observer that nobody reads."""
 
-    def worked(self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float) -> None:
+    def worked(
+        self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float, rows: int
+    ) -> None:
         """Nothing."""
 
     def jobs_held(self, waiting: int, running: int) -> None:

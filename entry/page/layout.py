@@ -114,6 +114,7 @@ def _more() -> dict[str, Any]:
     with gr.Row():
         fields["refiner_guidance_scale"] = _number("refiner_guidance_scale", "Refiner's guidance")
         fields["guidance_rescale"] = _number("guidance_rescale", "Guidance rescale", placeholder="0")
+        fields["guidance_end"] = _number("guidance_end", "Guidance end", placeholder="1")
     with gr.Row():
         fields["output_format"] = _choice("output_format", "File format", get_args(OutputFormat), ("png", ""))
         fields["quality"] = _number("quality", "Quality (jpeg, webp)", placeholder="90")

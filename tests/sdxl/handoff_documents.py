@@ -29,6 +29,7 @@ ENSEMBLE: dict[str, Any] = {
     "num_inference_steps": 30,
     "guidance_scale": 5.0,
     "guidance_rescale": 0.1,
+    "guidance_end": 0.9,
     "seed": 2**32 - 1,
     "base_digest": "f" * 64,
 }

@@ -49,6 +49,8 @@ def test_variables_are_read() -> None:
             "=a=/no.safetensors: Value error, there is no file /no.safetensors",
         ),
         ("SDXL_LORAS", "a=x.safetensors,a=y.safetensors", "there are two LoRAs of the name a"),
+        ("SDXL_PRESET", "hyper", "SDXL_PRESET=hyper: Input should be 'turbo', 'lightning' or 'lcm'"),
+        ("SDXL_DISTILLED", "name/model", "SDXL_DISTILLED=name/model: Value error, SDXL_PRESET must say"),
         ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
     ],
 )

@@ -27,7 +27,7 @@ from tests.sdxl.handoff_documents import (
     with_tensor,
 )
 
-GOLDEN_SHA256 = "16738b4e27a1d6e383af99ea4852111622bf1cd0eb476d320018e09e9292c2e7"
+GOLDEN_SHA256 = "389d3e82d8656609833425c71712cdc76173471b27d287033808b5d7152ffff7"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -240,6 +240,7 @@ def test_each_fault_has_its_error(document: bytes, error: type[HandOffError]) ->
         ("num_inference_steps", "151"),
         ("guidance_scale", "30.5"),
         ("guidance_rescale", ""),
+        ("guidance_end", "0"),
         ("seed", "4294967296"),
         ("colour", "blue"),
     ],

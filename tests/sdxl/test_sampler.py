@@ -57,9 +57,9 @@ def test_a_strength_that_leaves_no_step() -> None:
 @pytest.mark.parametrize("strength", [0.5, 0.7, 1.0])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_both_stages_timesteps_of_an_edit_tile(name: SamplerName, strength: float) -> None:
-    whole = edit_steps(make_sampler(name, CONFIG), 20, strength, None)
+    whole = edit_steps(img2img_steps(make_sampler(name, CONFIG), 20, strength), 20, None)
     assert [*whole] == [*img2img_steps(make_sampler(name, CONFIG), 20, strength)]
-    first = edit_steps(make_sampler(name, CONFIG), 20, strength, 200)
+    first = edit_steps(whole, 20, 200)
     second = refiner_steps(make_sampler(name, CONFIG), 20, 200)
     again = len(first) + len(second) - len(whole)
     assert again == (1 if name == "heun" and len(first) % 2 == 1 else 0)
@@ -67,12 +67,12 @@ def test_both_stages_timesteps_of_an_edit_tile(name: SamplerName, strength: floa
 
 
 def test_an_edit_under_the_cutoff_leaves_the_base_no_step() -> None:
-    assert len(edit_steps(make_sampler("euler", CONFIG), 20, 0.1, 200)) == 0
+    assert len(edit_steps(img2img_steps(make_sampler("euler", CONFIG), 20, 0.1), 20, 200)) == 0
 
 
 def test_an_edit_that_leaves_the_refiner_no_step() -> None:
     with pytest.raises(RelayError, match="none falls to the refiner"):
-        edit_steps(make_sampler("euler", CONFIG), 2, 1.0, cutoff_timestep(0.9999))
+        edit_steps(img2img_steps(make_sampler("euler", CONFIG), 2, 1.0), 2, cutoff_timestep(0.9999))
 
 
 def test_lcm_knows_50_steps_at_most() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdxl.sampler import SAMPLERS
-from tests.service.reference import REFINER_ONLY, Reference
+from tests.service.reference import REFINER_ONLY, Reference, ending_guidance
 
 Pixels = NDArray[np.uint8]
 
@@ -40,6 +40,7 @@ class EditReference:
         refine: str = "ensemble",
         high_noise_frac: float = 0.8,
         refiner_guidance_scale: float | None = None,
+        guidance_end: float | None = None,
         **fields: Any,
     ) -> Pixels:
         """The fields are those of /edit; those without a default here are passed to both pipelines."""
@@ -50,12 +51,15 @@ class EditReference:
         for_both = {"generator": torch.Generator("cpu").manual_seed(seed), **masked}
         for_base = {name: value for name, value in fields.items() if name not in REFINER_ONLY}
         for_base |= {**for_both, "image": picture, "strength": strength}
+        steps = fields.get("num_inference_steps", 50)
+        for_base |= ending_guidance(base, steps, guidance_end, strength=strength)
         if refine == "none":
             return np.asarray(base(**for_base).images[0])
         latents = base(**for_base, denoising_end=high_noise_frac, output_type="latent").images
         for_refiner = {**fields, **for_both, "image": latents, "denoising_start": high_noise_frac}
         if refiner_guidance_scale is not None:
             for_refiner["guidance_scale"] = refiner_guidance_scale
+        for_refiner |= ending_guidance(refiner, steps, guidance_end, high_noise_frac=high_noise_frac)
         return np.asarray(refiner(**for_refiner).images[0])
 
     def by_refiner_alone(

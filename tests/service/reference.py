@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+)
+from diffusers.callbacks import SDXLCFGCutoffCallback
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -42,6 +48,7 @@ class Reference:
         high_noise_frac: float = 0.8,
         strength: float = 0.3,
         refiner_guidance_scale: float | None = None,
+        guidance_end: float | None = None,
         **fields: Any,
     ) -> NDArray[np.uint8]:
         """The fields are those of /generate; those without a default here are passed to both pipelines."""
@@ -51,6 +58,10 @@ class Reference:
         for_refiner = {name: value for name, value in fields.items() if name not in ("width", "height")}
         if refiner_guidance_scale is not None:
             for_refiner["guidance_scale"] = refiner_guidance_scale
+        steps = fields.get("num_inference_steps", 50)
+        part: dict[str, Any] = {"high_noise_frac": high_noise_frac} if refine == "ensemble" else {"strength": strength}
+        for_base |= ending_guidance(self.base, steps, guidance_end)
+        for_refiner |= ending_guidance(self.refiner, steps, guidance_end, **part)
         if refine == "none":
             return np.asarray(self.base(generator=generator, **for_base).images[0])
         if refine == "ensemble":
@@ -61,8 +72,19 @@ class Reference:
             part = {"strength": strength}
         return np.asarray(self.refiner(image=latents.images, generator=generator, **part, **for_refiner).images[0])
 
-    def refined(self, picture: Image.Image, *, seed: int, scheduler: str = "euler", **fields: Any) -> NDArray[np.uint8]:
+    def refined(
+        self,
+        picture: Image.Image,
+        *,
+        seed: int,
+        scheduler: str = "euler",
+        guidance_end: float | None = None,
+        **fields: Any,
+    ) -> NDArray[np.uint8]:
         self._set_sampler(scheduler)
+        fields |= ending_guidance(
+            self.refiner, fields["num_inference_steps"], guidance_end, strength=fields["strength"]
+        )
         generator = torch.Generator("cpu").manual_seed(seed)
         return np.asarray(self.refiner(image=picture, generator=generator, **fields).images[0])
 
@@ -70,6 +92,45 @@ class Reference:
         sampler, options = SAMPLERS[name]  # type: ignore[index]
         for pipeline in (self.base, self.refiner):
             pipeline.scheduler = sampler.from_config(pipeline.own_scheduler_config, **options)
+
+
+class InpaintingCutoff(SDXLCFGCutoffCallback):  # type: ignore[misc]
+    """diffusers' own forgets the inpainting pipeline's mask, which has a row for the negative prompt too."""
+
+    tensor_inputs = (*SDXLCFGCutoffCallback.tensor_inputs, "mask")
+
+    def callback_fn(self, pipeline: Any, step_index: int, timestep: Any, callback_kwargs: dict[str, Any]) -> Any:
+        kwargs = super().callback_fn(pipeline, step_index, timestep, callback_kwargs)
+        return {**kwargs, "mask": kwargs["mask"][-1:]} if pipeline._guidance_scale == 0.0 else kwargs
+
+
+def ending_guidance(
+    pipeline: Any,
+    steps: int,
+    guidance_end: float | None,
+    *,
+    strength: float = 1.0,
+    high_noise_frac: float | None = None,
+) -> dict[str, Any]:
+    """Options with which a call of the pipeline ends its guidance, by diffusers' own callback.
+
+    The call is one with this strength, or (a refiner's) from this noise level on. Before the first step, only a
+    scale of 0 ends it.
+    """
+    if guidance_end is None:
+        return {}
+    sampler = copy.deepcopy(pipeline.scheduler)
+    sampler.set_timesteps(steps)
+    before = (steps - int(steps * strength)) * sampler.order
+    if high_noise_frac is not None:
+        before = int((sampler.timesteps >= round(1000 - 1000 * high_noise_frac)).sum())
+        before -= before % sampler.order  # diffusers' refiner takes the first half of a pair again
+    guided = round(guidance_end * len(sampler.timesteps))
+    guided += guided % sampler.order - before
+    if guided <= 0:
+        return {"guidance_scale": 0.0}
+    cutoff = InpaintingCutoff if isinstance(pipeline, StableDiffusionXLInpaintPipeline) else SDXLCFGCutoffCallback
+    return {"callback_on_step_end": cutoff(cutoff_step_ratio=None, cutoff_step_index=guided - 1)}
 
 
 def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:

@@ -104,6 +104,7 @@ def make_denoising(
     rows: int = 2,
     size: tuple[int, int] = (8, 8),
     rescale: float = 0.0,
+    guided_steps: float = math.inf,
     noisy: bool = False,
     sampler: EulerSampler | None = None,
 ) -> Denoising:
@@ -120,6 +121,7 @@ def make_denoising(
         ),
         guidance_scale=4.0,
         guidance_rescale=rescale,
+        guided_steps=guided_steps,
         step_options={"generator": generator} if noisy else {},
     )
 
@@ -131,6 +133,7 @@ def make_job(
     rows: int = 2,
     size: tuple[int, int] = (8, 8),
     rescale: float = 0.0,
+    guided_steps: float = math.inf,
     noisy: bool = False,
     sampler: EulerSampler | None = None,
     finish_work: float = 0.0,
@@ -142,12 +145,20 @@ def make_job(
     """A job whose result is its final latents."""
     return Job(
         prepare=lambda: make_denoising(
-            seed=seed, steps=steps, rows=rows, size=size, rescale=rescale, noisy=noisy, sampler=sampler
+            seed=seed,
+            steps=steps,
+            rows=rows,
+            size=size,
+            rescale=rescale,
+            guided_steps=guided_steps,
+            noisy=noisy,
+            sampler=sampler,
         ),
         finish=lambda latents: latents,
         rows=rows,
         size=size,
         steps=len(sampler.timesteps) if sampler else steps,
+        guided_steps=guided_steps,
         finish_work=finish_work,
         is_low_priority=is_low_priority,
         time_limit_s=time_limit_s,
@@ -159,10 +170,11 @@ def make_job(
 def denoise_alone(state: Denoising, unet: UNet) -> Tensor:
     """The loop that diffusers' pipelines run, for one picture; independent of the engine."""
     latents = state.latents
-    for t in state.timesteps:
-        scaled = state.sampler.scale_model_input(torch.cat([latents] * state.rows), t)
-        output = unet(scaled, t.expand(state.rows), state.conditioning)
-        if state.rows == 2:
+    for done, t in enumerate(state.timesteps):
+        told = state.conditioning if done < state.guided_steps else state.conditioning.of_prompt
+        scaled = state.sampler.scale_model_input(torch.cat([latents] * told.rows), t)
+        output = unet(scaled, t.expand(told.rows), told)
+        if told.rows == 2:
             negative, positive = output.chunk(2)
             output = negative + state.guidance_scale * (positive - negative)
             if state.guidance_rescale > 0.0:

@@ -28,10 +28,15 @@ class Clock:
 @dataclass
 class Witness:
     work: list[tuple[Phase, int, int, float]] = field(default_factory=list)  # phase, chosen, waiting, seconds
+    rows: list[int] = field(default_factory=list)  # of each tick
     held: list[tuple[int, int]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def worked(self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float) -> None:
+    def worked(
+        self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float, rows: int
+    ) -> None:
+        if phase is Phase.DENOISE:
+            self.rows.append(rows)
         self.work.append((phase, len(chosen), len(waiting), seconds))
 
     def jobs_held(self, waiting: int, running: int) -> None:
@@ -84,7 +89,8 @@ def test_the_observer_is_told_of_all_work_who_waited_and_how_jobs_ended() -> Non
         clock.now += 0.5
 
     engine = make_engine(FalseUNet(before=pass_time), clock, witness)
-    jobs = [make_job(steps=2), make_job(steps=2), make_job(steps=2)]  # four rows a tick: two of them at once
+    # Four rows a tick: two of them at once.
+    jobs = [make_job(steps=2), make_job(steps=2), make_job(steps=2, guided_steps=1)]
     for job in jobs:
         engine.submit(job)
     assert witness.held == [(1, 0), (2, 0), (3, 0)]
@@ -93,6 +99,7 @@ def test_the_observer_is_told_of_all_work_who_waited_and_how_jobs_ended() -> Non
             job.future.result(TIMEOUT_S)
     ticks = [entry for entry in witness.work if entry[0] is Phase.DENOISE]
     assert ticks == [(Phase.DENOISE, 2, 1, 0.5)] * 2 + [(Phase.DENOISE, 1, 0, 0.5)] * 2
+    assert witness.rows == [4, 4, 2, 1], "counted as they were in the tick"
     assert sum(phase is Phase.PREPARE for phase, *_ in witness.work) == 3
     assert sum(phase is Phase.FINISH for phase, *_ in witness.work) == 3
     assert witness.outcomes == ["done"] * 3

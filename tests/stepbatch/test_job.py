@@ -29,6 +29,12 @@ def test_denoising_refuses_three_rows() -> None:
         make_denoising(rows=3)
 
 
+def test_denoising_refuses_two_rows_without_a_guided_step() -> None:
+    with pytest.raises(ValueError, match="got guided_steps 0"):
+        make_denoising(rows=2, guided_steps=0)
+    assert make_denoising(rows=1, guided_steps=0).rows == 1
+
+
 def test_denoising_counts_its_steps() -> None:
     state = make_denoising(steps=2)
     assert (state.rows, state.shape, state.steps, state.remaining_steps) == (2, (1, 4, 8, 8), 2, 2)
