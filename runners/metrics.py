@@ -65,7 +65,7 @@ class StageMetrics:
             self._tick.observe(seconds)
             self._rows.observe(rows)
         for job in waiting:
-            self._waited.labels(self._stage, reason_to_wait(job, chosen)).inc(seconds)
+            self._waited.labels(self._stage, reason_to_wait(job, phase, chosen)).inc(seconds)
 
     def jobs_held(self, waiting: int, running: int) -> None:
         """See `Observer.jobs_held`."""

@@ -75,11 +75,12 @@ def _compile(
     """Lets every shape come once that is to be compiled; others never will be."""
     begun = time.perf_counter()
     sizes = compiled_sizes(checkpoint, settings)
-    with torch.backends.cudnn.flags(benchmark=True):  # which finds the best convolutions for the shapes that come
-        for size, rows in product(sizes, compiled_counts(settings)):
-            call(rows, size)
-        for size in sizes:
-            decode(size)
+    torch.backends.cudnn.benchmark = True  # finds the best convolutions for the shapes that come; on only here
+    for size, rows in product(sizes, compiled_counts(settings)):
+        call(rows, size)
+    for size in sizes:
+        decode(size)
+    torch.backends.cudnn.benchmark = False
     stop_compiling()
     logger.info("compiled in %.0f s", time.perf_counter() - begun)
 

@@ -108,9 +108,9 @@ def fitting(jobs: Iterable[Job[Any]], max_rows: int) -> list[Job[Any]]:
     return taken
 
 
-def reason_to_wait(job: Job[Any], chosen: Sequence[Job[Any]]) -> Reason:
-    """Why `job` was not among the `chosen`: another's work alone, another group's turn, or no row free."""
-    match chosen[0].phase:
+def reason_to_wait(job: Job[Any], phase: Phase, chosen: Sequence[Job[Any]]) -> Reason:
+    """Why `job` was not among the `chosen`, who were in this phase: their work alone, their group's turn, or no row."""
+    match phase:
         case Phase.PREPARE:
             return "prepare"
         case Phase.FINISH:

@@ -37,4 +37,7 @@ class UNetOfShapes:
         """From [n, 4, h, w], [n] and conditioning of n rows to [n, 4, h, w]."""
         rows, _, height, width = latents.shape
         is_known = (height, width) in self._sizes and rows <= self._most_rows and self._holds()
-        return (self._fast if is_known else self._other)(latents, timesteps, conditioning)
+        if not is_known:
+            return self._other(latents, timesteps, conditioning)
+        # Samplers have int64 or float32. Code is compiled for one dtype; float32 is exact for both.
+        return self._fast(latents, timesteps.float(), conditioning)

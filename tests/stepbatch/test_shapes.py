@@ -37,6 +37,20 @@ def test_only_known_shapes_are_given_to_the_fast_one(
     assert torch.equal(got, FalseUNet()(*inputs(rows, size)))
 
 
+def test_the_fast_one_sees_one_dtype_of_timesteps() -> None:
+    seen: list[tuple[torch.dtype, list[float]]] = []
+
+    def fast(latents: Tensor, timesteps: Tensor, _: Conditioning) -> Tensor:
+        seen.append((timesteps.dtype, timesteps.tolist()))
+        return latents
+
+    unet = UNetOfShapes(fast, FalseUNet(), counts=(2,), sizes=[(4, 4)])
+    latents, _, conditioning = inputs(2, (4, 4))
+    unet(latents, torch.tensor([981, 961]), conditioning)
+    unet(latents, torch.tensor([981.5, 961.25]), conditioning)
+    assert seen == [(torch.float32, [981.0, 961.0]), (torch.float32, [981.5, 961.25])]
+
+
 def test_while_the_fast_one_does_not_hold_the_other_is_called() -> None:
     fast, other = FalseUNet(), FalseUNet()
     holds = False

@@ -99,10 +99,10 @@ def test_larger_latents_have_fewer_rows_in_a_tick(pixels: int, rows: int) -> Non
 
 def test_the_reasons_to_wait() -> None:
     small, large = job_at(), job_at(size=LARGE)
-    assert reason_to_wait(small, [large]) == "size"
-    assert reason_to_wait(small, [job_at()]) == "rows"
-    assert reason_to_wait(small, [job_at(prepared=False)]) == "prepare"
-    assert reason_to_wait(small, [job_at(steps=0)]) == "finish"
+    assert reason_to_wait(small, Phase.DENOISE, [large]) == "size"
+    assert reason_to_wait(small, Phase.DENOISE, [job_at()]) == "rows"
+    assert reason_to_wait(small, Phase.PREPARE, [large]) == "prepare"
+    assert reason_to_wait(small, Phase.FINISH, [large]) == "finish"
 
 
 @dataclass

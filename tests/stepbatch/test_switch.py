@@ -123,8 +123,8 @@ def test_nothing_is_applied_that_is_already_there() -> None:
 def test_the_reason_to_wait() -> None:
     one, other = make_job(adapters=("a",)), make_job(adapters=("b",))
     one.enter_denoising()
-    assert reason_to_wait(other, [one]) == "adapters"
-    assert reason_to_wait(make_job(adapters=("b",), size=(4, 4)), [one]) == "size"
+    assert reason_to_wait(other, Phase.DENOISE, [one]) == "adapters"
+    assert reason_to_wait(make_job(adapters=("b",), size=(4, 4)), Phase.DENOISE, [one]) == "size"
 
 
 @pytest.mark.parametrize(("gap_s", "groups"), [(8.0, 2), (3.0, 2), (0.5, 2), (3.0, 5)])
