@@ -136,6 +136,7 @@ class Relay:
                 digest="",
                 device=device,
                 dtype=pipelines[stage].unet.dtype,
+                backend="torch",
                 loras=LoadedLoras(pipelines[stage], {}),
             )
             self._checkpoints[stage] = checkpoint

@@ -102,6 +102,7 @@ class RunnerStage:
         door.identity = Identity(
             checkpoint=checkpoint.digest,
             dtype=str(checkpoint.dtype),
+            backend=checkpoint.backend,
             handoff_version=handoff.VERSION,
             sampler=samplers.digest(samplers.make_sampler("euler", checkpoint.scheduler_config)),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,

@@ -15,6 +15,7 @@ import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline
 from pydantic import ValidationError
 
+from sdxl.backend_name import BackendName
 from sdxl.backends.conversion import give_to_backend
 from sdxl.config import ConfigurationError, Settings, Stage
 from sdxl.distilled import add_distilled
@@ -40,6 +41,7 @@ class Checkpoint:
     digest: str
     device: str
     dtype: torch.dtype
+    backend: BackendName
     loras: LoadedLoras
 
     @cached_property
@@ -98,7 +100,7 @@ def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -
             files |= add_distilled(pipeline, settings, bento_model)
     place(pipeline, settings, device)
     own_digest = digest(files)
-    give_to_backend(pipeline, settings, device, dtype, own_digest)
+    backend = give_to_backend(pipeline, settings, device, dtype, own_digest)
     return Checkpoint(
         pipeline=pipeline,
         defaults=_defaults(files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR, preset),
@@ -106,6 +108,7 @@ def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -
         digest=own_digest,
         device=device,
         dtype=dtype,
+        backend=backend,
         loras=load_loras(pipeline, stage, settings),
     )
 

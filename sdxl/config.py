@@ -107,8 +107,8 @@ class Settings(BaseModel):
     """Requests that the entry holds, in all; one more gets a 429."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    backend: Annotated[BackendName, AfterValidator(usable)] = "torch"
-    """What computes the models; others than torch are for the CPU, in float32."""
+    backend: Annotated[BackendName, AfterValidator(usable)] = "auto"
+    """What computes the models; others than torch are for the CPU, in float32, where `auto` takes the fastest there."""
     backend_cache: Path | None = None
     """Where models stay that were converted for another backend; without, each start converts them anew."""
     compile: Literal["off", "graphs", "on", "max"] = "off"

@@ -16,6 +16,8 @@ class Identity(BaseModel):
     checkpoint: str
     """SHA-256 of the checkpoint's files."""
     dtype: str
+    backend: str
+    """What computes the models: torch and others differ by a level or two."""
     handoff_version: str
     sampler: str
     """SHA-256 of the configuration that samplers are made from, as euler has it: with two, timesteps would not tile."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sdxl.backend_name import CPU_ONLY, resolved
+from sdxl.backend_name import CPU_ONLY, BackendName, resolved
 from sdxl.backends.backend import Load, Run, backend
 from sdxl.backends.export import Part, export
 from sdxl.backends.parts import STAND_INS, parts
@@ -27,8 +27,8 @@ MODEL = "model.onnx"
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 
-def give_to_backend(pipeline: Any, settings: Settings, device: str, dtype: torch.dtype, digest: str) -> None:
-    """Lets the backend that is set compute a pipeline's models; nothing to do if that is torch.
+def give_to_backend(pipeline: Any, settings: Settings, device: str, dtype: torch.dtype, digest: str) -> BackendName:
+    """Lets the backend that is set compute a pipeline's models, and gives its name; nothing to do if that is torch.
 
     One model after the other, so that of only one there are two at a time. `digest` is the checkpoint's, by which
     files are found again in the cache. Raises ConfigurationError if the device or dtype is not the backend's.
@@ -37,7 +37,7 @@ def give_to_backend(pipeline: Any, settings: Settings, device: str, dtype: torch
     chosen = resolved(settings.backend, is_ours=is_ours and not settings.needs_torch)
     logger.info("the models are computed by %s", chosen)
     if chosen == "torch":
-        return
+        return chosen
     if not is_ours:
         raise ConfigurationError(f"SDXL_BACKEND={chosen}: {CPU_ONLY}, not for {device} and {dtype}")
     load = backend(chosen).load
@@ -49,6 +49,7 @@ def give_to_backend(pipeline: Any, settings: Settings, device: str, dtype: torch
             del model
             setattr(pipeline, name, stand_in(config, _runs(name, pipeline, load, settings.backend_cache, digest)))
     logger.info("%s has its models after %.1f s", chosen, time.perf_counter() - begun)
+    return chosen
 
 
 def _runs(name: str, pipeline: Any, load: Load, cache: Path | None, digest: str) -> list[Run]:

@@ -17,7 +17,9 @@ from sdxl.identity import Identity
 from tests.service.server import free_port
 
 Behaviour = Literal["done", "full", "stopping", "silent", "cut", "no end", "bad request", "hangs before", "slow"]
-IDENTITY = Identity(checkpoint="c" * 64, dtype="float32", handoff_version="1", sampler="s" * 64, latent_scale=0.13)
+IDENTITY = Identity(
+    checkpoint="c" * 64, dtype="float32", backend="torch", handoff_version="1", sampler="s" * 64, latent_scale=0.13
+)
 
 
 class FalseRunner:

@@ -28,7 +28,7 @@ def no_bento_model(tag: str) -> Path:
 
 
 def loaded(stage: Stage, **settings: Any) -> Checkpoint:
-    return load(stage, Settings.model_validate({"device": "cpu", **settings}), no_bento_model)
+    return load(stage, Settings.model_validate({"device": "cpu", "backend": "torch", **settings}), no_bento_model)
 
 
 def states(checkpoint: Checkpoint) -> dict[str, dict[str, torch.Tensor]]:

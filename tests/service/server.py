@@ -75,6 +75,7 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
         **kept,
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "1",
+        "SDXL_BACKEND": "torch",  # the most exact, and what there is without further packages
         **{name: str(value) for name, value in settings.items()},
     }
 

@@ -40,7 +40,8 @@ def test_only_known_shapes_are_given_to_the_fast_one(
 def test_the_fast_one_sees_one_dtype_of_timesteps() -> None:
     seen: list[tuple[torch.dtype, list[float]]] = []
 
-    def fast(latents: Tensor, timesteps: Tensor, _: Conditioning) -> Tensor:
+    def fast(latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        assert conditioning.rows == len(timesteps)
         seen.append((timesteps.dtype, timesteps.tolist()))
         return latents
 
