@@ -94,7 +94,7 @@ def write_stage(mini: Path, target: Path, stage: str, dtype: torch.dtype) -> Non
     sampler = folder / "scheduler" / "scheduler_config.json"
     sampler.write_text(json.dumps({**json.loads(sampler.read_text()), "prediction_type": "epsilon"}))
     for name, model in models(stage).items():
-        filled(model, dtype).save_pretrained(folder / name)
+        filled(model, dtype).save_pretrained(folder / name, max_shard_size="20GB")
 
 
 def models(stage: str, *, small: bool = False) -> dict[str, Any]:
