@@ -102,16 +102,27 @@ def test_a_picture_with_nan_is_decoded_again_in_float32() -> None:
     assert (got == expected).all()
 
 
-@pytest.mark.parametrize(("upcast", "dtype"), [("true", torch.float32), ("false", torch.float16)])
-@torch.inference_mode()
-def test_a_float16_vae_that_asks_for_it_decodes_in_float32_unless_told_not_to(upcast: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("upcast", "offload", "dtype"),
+    [
+        ("true", "none", torch.float32),
+        ("true", "model", torch.float32),
+        ("true", "sequential", torch.float32),
+        ("false", "none", torch.float16),
+    ],
+)
+def test_a_float16_vae_that_asks_for_it_decodes_in_float32_unless_told_not_to(
+    upcast: str, offload: str, dtype: torch.dtype
+) -> None:
     of = pipeline(torch.float16)
     of.vae.register_to_config(force_upcast=True)
-    place(of, settings(vae_upcast=upcast), "cpu")
+    place(of, settings(vae_upcast=upcast, offload=offload), "cpu")
     seen: list[torch.dtype] = []
     of.vae.decoder.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
-    decode(of, latents().half())
+    with torch.inference_mode():
+        decode(of, latents().half())
     assert seen == [dtype]
+    assert of.vae.dtype == torch.float16
 
 
 @torch.inference_mode()
