@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.capacity_model import Arrival, Kind, Pipeline, StageSpeed
-from stepbatch.job import Conditioning, Denoising, Job, Phase, Sampler
+from stepbatch.denoising import Conditioning, Denoising, Sampler
+from stepbatch.job import Job, Phase
 
 SETTLING = 0.1  # of the requests, the first, come to a cluster that is still empty: they are not counted
 # The policy reads no tensor, so these have shapes and no numbers.

@@ -27,8 +27,9 @@ from sdxl.request import GenerationRequest
 from sdxl.sampler import base_steps, cutoff_timestep, make_sampler, refiner_steps
 from sdxl.settled import Defaults, Generation
 from sdxl.unet import make_unet
+from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
-from stepbatch.job import Conditioning, Denoising, Job
+from stepbatch.job import Job
 from stepbatch.lead import OneTickAhead
 from stepbatch.policy import FirstComeFirstServed
 from stepbatch.tick import UNet

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 
 from sdxl.sampler import make_sampler, set_steps
+from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
-from stepbatch.job import Conditioning, Denoising, Job
+from stepbatch.job import Job
 from stepbatch.policy import Policy, RowLimit, ShortestRemainingWork
 from tests.stepbatch.fakes import TIMEOUT_S, denoise_alone
 

@@ -28,7 +28,7 @@ from sdxl.prompt import base_conditioning, check_clip_skip
 from sdxl.request import EditRequest, GenerationRequest
 from sdxl.settled import Edit, Generation
 from sdxl.start import Start
-from stepbatch.job import Conditioning, Denoising
+from stepbatch.denoising import Conditioning, Denoising
 
 # Fields of a request that the refiner needs just as they are.
 AS_REQUESTED = {

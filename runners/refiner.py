@@ -28,7 +28,7 @@ from sdxl.prompt import img2img_conditioning
 from sdxl.request import RefineRequest
 from sdxl.settled import Refinement
 from sdxl.start import Start
-from stepbatch.job import Conditioning
+from stepbatch.denoising import Conditioning
 
 MAX_HANDOFF_BYTES = max_bytes(SETTINGS.max_pixels)
 DOOR = Door(SETTINGS, {"/run": MAX_HANDOFF_BYTES, "/refine": MAX_REQUEST_BYTES + 3 * SETTINGS.max_pixels})

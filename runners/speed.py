@@ -16,7 +16,7 @@ from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.config import Settings
 from sdxl.latents import decode
 from sdxl.unet import compiled_counts, compiled_sizes, native_size, stop_compiling
-from stepbatch.job import Conditioning
+from stepbatch.denoising import Conditioning
 from stepbatch.policy import RowLimit
 from stepbatch.shapes import Size
 from stepbatch.tick import UNet, stacked

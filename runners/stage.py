@@ -37,8 +37,9 @@ from sdxl.prompt import Words, check_clip_skip, img2img_conditioning, truncated
 from sdxl.settled import Edit, Generation, Refinement
 from sdxl.start import Start
 from sdxl.unet import make_unet
+from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
-from stepbatch.job import Conditioning, Denoising, Job
+from stepbatch.job import Job
 from stepbatch.lead import OneTickAhead
 from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
 

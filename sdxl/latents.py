@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from stepbatch.job import is_finite
+from stepbatch.denoising import is_finite
 
 
 def decode(pipeline: Any, latents: Tensor) -> NDArray[np.uint8]:

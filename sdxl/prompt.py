@@ -11,7 +11,7 @@ from sdxl.errors import invalid_field
 from sdxl.fields import Pair
 from sdxl.handoff_fields import HandOffFields
 from sdxl.settled import Edit, Generation, Refinement
-from stepbatch.job import Conditioning
+from stepbatch.denoising import Conditioning
 
 # What the text encoders and the size conditioning are told by. Two rows have the negative prompt first.
 Words = Generation | Refinement | Edit | HandOffFields

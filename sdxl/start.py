@@ -13,7 +13,7 @@ from torch import Tensor
 from sdxl.checkpoint import VAE_FACTOR
 from sdxl.inpainting import InpaintingSampler
 from sdxl.latents import encode
-from stepbatch.job import Sampler
+from stepbatch.denoising import Sampler
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

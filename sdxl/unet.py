@@ -15,8 +15,8 @@ from torch.nn.attention import sdpa_kernel
 from sdxl.attention import SHAPE, fastest_first, time_on_gpu
 from sdxl.checkpoint import VAE_FACTOR, Checkpoint
 from sdxl.config import Settings
+from stepbatch.denoising import Conditioning
 from stepbatch.graphs import GraphedUNet
-from stepbatch.job import Conditioning
 from stepbatch.padding import PaddedUNet
 from stepbatch.shapes import Size, UNetOfShapes
 from stepbatch.tick import UNet

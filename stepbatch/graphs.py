@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stepbatch.job import Conditioning
+from stepbatch.denoising import Conditioning
 from stepbatch.tick import UNet
 
 WARM_UPS = 3  # calls before the recording: libraries choose their kernels and allocate

@@ -1,134 +1,18 @@
-"""The engine's nouns: a job, the state of its denoising, and what it is conditioned on."""
+"""A job, as the engine has it: what it needs next, and all that the policy goes by."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-import torch
 from torch import Tensor
 
+from stepbatch.denoising import Denoising, is_finite, rows_of
 from stepbatch.errors import NonFiniteLatents
 
 T = TypeVar("T")
-
-
-class Sampler(Protocol):
-    """What the engine needs of a noise sampler; diffusers' schedulers offer it."""
-
-    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """Scale latents [1, 4, h, w] to what the UNet expects at the 0-d `timestep`."""
-
-    def step(
-        self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool, **options: object
-    ) -> tuple[Tensor, ...]:
-        """Return a tuple whose first item is the less noisy latents [1, 4, h, w]."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Conditioning:
-    """What the UNet is told besides latents and timestep.
-
-    A job with guidance has two rows, first the negative prompt's, then the prompt's; one without has one.
-    Raises ValueError when the tensors differ in rows.
-    """
-
-    embeddings: Tensor  # [rows, tokens, width]
-    pooled: Tensor  # [rows, width]
-    time_ids: Tensor  # [rows, 6] for the base model, [rows, 5] for the refiner
-
-    def __post_init__(self) -> None:
-        rows = [len(tensor) for tensor in (self.embeddings, self.pooled, self.time_ids)]
-        if len(set(rows)) != 1:
-            raise ValueError(f"embeddings, pooled and time_ids must have equally many rows, got {rows}")
-
-    @property
-    def rows(self) -> int:
-        """Rows of each tensor."""
-        return self.embeddings.shape[0]  # len() of a tensor takes three times as long
-
-    @property
-    def of_prompt(self) -> "Conditioning":
-        """The prompt's row alone, the last; without a copy."""
-        return Conditioning(embeddings=self.embeddings[-1:], pooled=self.pooled[-1:], time_ids=self.time_ids[-1:])
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class Denoising:
-    """How far one job's latents have come, and all that its next step needs.
-
-    Latents and conditioning are on the UNet's device; timesteps, like the sampler's other tables, are on the
-    host, which reads them. The sampler holds state of its own and is never shared.
-    Raises ValueError for latents that are not one picture's, for more than two rows, and for two without a guided step.
-    """
-
-    latents: Tensor  # [1, 4, h, w], in the UNet's dtype
-    sampler: Sampler
-    timesteps: Tensor  # [steps], int64 or float32, from noisy to clean
-    conditioning: Conditioning  # of the next step
-    guidance_scale: float = 1.0  # without meaning when the conditioning has one row
-    guidance_rescale: float = 0.0  # 0 to 1; 0 is off
-    guided_steps: float = math.inf  # so many begin with two rows, if any do; then the prompt's row goes on alone
-    step_options: Mapping[str, object] = field(default_factory=dict)  # to every sampler.step: generator, eta
-    next_step: int = 0  # index into timesteps
-
-    def __post_init__(self) -> None:
-        if self.latents.ndim != 4 or len(self.latents) != 1:
-            raise ValueError(f"latents must be [1, channels, h, w], got {list(self.latents.shape)}")
-        if self.rows not in (1, 2):
-            raise ValueError(f"a job has 1 row, or 2 with guidance; its conditioning has {self.rows}")
-        if self.rows == 2 and self.guided_steps < 1:
-            raise ValueError(f"2 rows need a guided step, got guided_steps {self.guided_steps}")
-
-    @property
-    def rows(self) -> int:
-        """Rows this job adds to the next tick: 2 with guidance, else 1."""
-        return self.conditioning.rows
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The latents' shape, on which all jobs of a tick must agree."""
-        return tuple(self.latents.shape)
-
-    @property
-    def timestep(self) -> Tensor:
-        """The next step's timestep, 0-d, as diffusers passes it to a sampler."""
-        return self.timesteps[self.next_step]
-
-    @property
-    def steps(self) -> int:
-        """Steps in all, done and to come."""
-        return self.timesteps.shape[0]
-
-    @property
-    def remaining_steps(self) -> int:
-        """Steps to come."""
-        return self.steps - self.next_step
-
-    @property
-    def remaining_rows(self) -> float:
-        """Rows of all steps to come."""
-        return _rows_of(self.rows, self.remaining_steps, self.guided_steps - self.next_step)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether no step is to come."""
-        return self.remaining_steps == 0
-
-    def advance(self, latents: Tensor) -> None:
-        """Take the latents [1, 4, h, w] that the next step has given, and count the step."""
-        self.latents = latents
-        self.next_step += 1
-        if self.rows == 2 and self.next_step >= self.guided_steps:
-            self.conditioning = self.conditioning.of_prompt  # once, so that a stack of the same parts can be kept
-
-
-def _rows_of(rows: int, steps: int, guided_steps: float) -> float:
-    """Rows of `steps` steps, of which the first `guided_steps` have `rows`, and the others one."""
-    guided = min(guided_steps, steps)
-    return guided * rows + (steps - guided)
 
 
 class Phase(Enum):
@@ -201,7 +85,7 @@ class Job(Generic[T]):
         """What the job still asks of the engine, in rows x latent pixels x steps: what a tick's time goes by."""
         denoising = self._denoising
         if denoising is None:
-            return _rows_of(self.rows, self.steps, self.guided_steps) * self.pixels + self.finish_work
+            return rows_of(self.rows, self.steps, self.guided_steps) * self.pixels + self.finish_work
         return denoising.remaining_rows * self.pixels + self.finish_work
 
     @property
@@ -252,9 +136,3 @@ class Job(Generic[T]):
         """Leave the engine; for the engine. Lets go of the tensors, however long the job is kept."""
         self._has_ended = True
         self._denoising = None
-
-
-def is_finite(numbers: Tensor) -> bool:
-    """Whether neither NaN nor infinity is among them, in a sixth of the time of torch.isfinite(numbers).all()."""
-    extremes = torch.stack(torch.aminmax(numbers))  # NaN, if it is among them, is both
-    return bool(torch.isfinite(extremes).all())

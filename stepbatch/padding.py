@@ -6,7 +6,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from stepbatch.job import Conditioning
+from stepbatch.denoising import Conditioning
 from stepbatch.tick import UNet
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 
 from torch import Tensor
 
-from stepbatch.job import Conditioning
+from stepbatch.denoising import Conditioning
 from stepbatch.padding import PaddedUNet
 from stepbatch.tick import UNet
 

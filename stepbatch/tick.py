@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.failure import Failure, attempt
-from stepbatch.job import Conditioning, Denoising
 
 
 class UNet(Protocol):

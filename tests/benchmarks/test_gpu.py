@@ -13,7 +13,7 @@ from benchmarks import gpu
 from benchmarks.gpu_contenders import Relay, Work
 from benchmarks.gpu_memory import FORMS, peak_gb
 from benchmarks.gpu_models import count_flops
-from stepbatch.job import Conditioning
+from stepbatch.denoising import Conditioning
 
 SMALL = [
     *("--small", "--side", "64", "--steps", "4", "--pictures", "2", "--rows", "1", "2", "--max-rows", "4"),

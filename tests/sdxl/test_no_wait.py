@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sdxl.config import MINI
 from sdxl.fields import SamplerName
 from sdxl.sampler import base_steps, make_sampler
+from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.failure import Failure
-from stepbatch.job import Conditioning, Denoising
 from stepbatch.tick import tick
 
 CONFIG = json.loads((MINI / "base/scheduler/scheduler_config.json").read_text())

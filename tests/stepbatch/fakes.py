@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
-from stepbatch.job import Conditioning, Denoising, Job
+from stepbatch.job import Job
 from stepbatch.policy import FirstComeFirstServed
 from stepbatch.tick import UNet
 

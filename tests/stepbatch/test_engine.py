@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
+from stepbatch.denoising import Denoising
 from stepbatch.engine import Engine
-from stepbatch.job import Denoising, Job
+from stepbatch.job import Job
 from stepbatch.policy import FirstComeFirstServed
 from tests.stepbatch.fakes import (
     TIMEOUT_S,

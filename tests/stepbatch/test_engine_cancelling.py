@@ -5,7 +5,8 @@ from concurrent.futures import CancelledError
 import pytest
 from torch import Tensor
 
-from stepbatch.job import Denoising, Job, Phase
+from stepbatch.denoising import Denoising
+from stepbatch.job import Job, Phase
 from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, make_denoising, make_engine, make_job
 
 

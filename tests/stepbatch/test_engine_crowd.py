@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from stepbatch.denoising import Denoising
 from stepbatch.errors import QueueFull
-from stepbatch.job import Denoising, Job
+from stepbatch.job import Job
 from tests.stepbatch.fakes import (
     TIMEOUT_S,
     BrokenSampler,

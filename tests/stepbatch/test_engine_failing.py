@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from stepbatch.denoising import Denoising
 from stepbatch.engine import Engine
 from stepbatch.errors import EngineError, NonFiniteLatents
-from stepbatch.job import Denoising, Job
+from stepbatch.job import Job
 from tests.stepbatch.fakes import (
     TIMEOUT_S,
     BrokenSampler,

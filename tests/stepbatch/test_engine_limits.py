@@ -7,9 +7,10 @@ import weakref
 import pytest
 import torch
 
+from stepbatch.denoising import Denoising
 from stepbatch.engine import Engine
 from stepbatch.errors import EngineStopped, QueueFull
-from stepbatch.job import Denoising, Job
+from stepbatch.job import Job
 from stepbatch.policy import FirstComeFirstServed
 from tests.stepbatch.fakes import (
     TIMEOUT_S,

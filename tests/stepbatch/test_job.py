@@ -4,7 +4,8 @@ from concurrent.futures import CancelledError
 import pytest
 import torch
 
-from stepbatch.job import Conditioning, Denoising, Job, Phase, is_finite
+from stepbatch.denoising import Conditioning, Denoising, is_finite
+from stepbatch.job import Job, Phase
 from tests.stepbatch.fakes import EulerSampler, make_denoising, make_job
 
 

@@ -16,7 +16,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from stepbatch.job import Conditioning, Denoising, Job
+from stepbatch.denoising import Conditioning, Denoising
+from stepbatch.job import Job
 from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, denoise_alone, make_engine
 
 # diffusers reads torch tensors in a way that NumPy 2 is about to give up.

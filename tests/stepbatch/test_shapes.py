@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stepbatch.job import Conditioning
+from stepbatch.denoising import Conditioning
 from stepbatch.shapes import UNetOfShapes
 from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, make_engine, make_job
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from stepbatch.denoising import Conditioning
 from stepbatch.engine import Engine
-from stepbatch.job import Conditioning, Job, Phase
+from stepbatch.job import Job, Phase
 from stepbatch.policy import FirstComeFirstServed, Policy, RowLimit, ShortestRemainingWork, reason_to_wait
 from stepbatch.switch import Switch
 from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, denoise_alone, make_denoising, make_job

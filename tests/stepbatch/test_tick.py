@@ -6,8 +6,8 @@ import torch
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import rescale_noise_cfg
 from torch import Tensor
 
+from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.failure import Failure
-from stepbatch.job import Conditioning, Denoising
 from stepbatch.tick import KeptStack, guided, next_latents, predict, stacked, tick
 from tests.stepbatch.fakes import BrokenSampler, EulerSampler, FalseUNet, denoise_alone, make_denoising
 
