@@ -31,7 +31,10 @@ def add_distilled(pipeline: Any, settings: Settings, bento_model: Callable[[str]
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
         is_lora = any("lora" in name.lower() for name in names)
-        (_add_lora if is_lora else _load_unet)(pipeline, path, names)
+        if is_lora:
+            _add_lora(pipeline, path)
+        else:
+            _load_unet(pipeline, path, names)
     except Exception as error:  # diffusers raises many kinds for a LoRA that is none, even IndexError
         told = f"{type(error).__name__}: {error!s:.500}"
         raise ConfigurationError(f"SDXL_DISTILLED={settings.distilled} cannot be loaded: {told}") from error
@@ -47,7 +50,7 @@ def _file(reference: str, bento_model: Callable[[str], Path]) -> Path:
     return path
 
 
-def _add_lora(pipeline: Any, path: Path, names: set[str]) -> None:  # noqa: ARG001 (as _load_unet)
+def _add_lora(pipeline: Any, path: Path) -> None:
     pipeline.load_lora_weights(path.parent, weight_name=path.name, local_files_only=True)
     if not pipeline.get_list_adapters():
         raise ValueError("a LoRA of which nothing belongs to SDXL's base")
