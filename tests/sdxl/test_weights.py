@@ -139,7 +139,7 @@ def test_a_bento_model(stage: Stage) -> None:
         asked.append(tag)
         return MINI / stage
 
-    settings = Settings.model_validate({"device": "cpu", stage: "mini:v1"})
+    settings = Settings.model_validate({"device": "cpu", "backend": "torch", stage: "mini:v1"})
     assert_is_mini(load(stage, settings, bento_model), stage)
     assert asked == ["mini:v1"]
 
