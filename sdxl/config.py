@@ -187,18 +187,18 @@ class Settings(BaseModel):
                 raise ValueError(f"there is no file {path}")
         return files
 
-    @property
-    def needs_torch(self) -> bool:
-        """Whether something is asked for that only torch can do with the models."""
-        forms = (self.compile != "off", self.offload != "none", self.quantize != "none", self.vae_tiling)
-        return any(forms) or bool(self.loras or self.refiner_loras)
-
     @field_validator("distilled")
     @classmethod
     def _has_a_preset(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and "preset" in info.data and info.data["preset"] is None:
             raise ValueError("SDXL_PRESET must say what kind of model it is")
         return value
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether something is asked for that only torch can do with the models."""
+        forms = (self.compile != "off", self.offload != "none", self.quantize != "none", self.vae_tiling)
+        return any(forms) or bool(self.loras or self.refiner_loras)
 
     @property
     def rows_of_all_ticks(self) -> int | None:

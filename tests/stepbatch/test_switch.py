@@ -59,23 +59,29 @@ def engine(model: Switched, policy: Policy) -> Engine:
     return Engine(model, policy, max_jobs=16, seconds_per_work=1.0, switch=model.switch)
 
 
+WANTED = [(seed, ADAPTERS[seed % 3]) for seed in range(9)]
 POLICIES: list[Policy] = [
     FirstComeFirstServed(max_rows=12),
     ShortestRemainingWork(limit=RowLimit(rows=6), patience=1.0, low_priority_s=60.0),
 ]
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
-def test_each_job_is_prepared_and_ticks_with_its_own_adapters(policy: Policy) -> None:
-    model = Switched()
-    wanted = [(seed, ADAPTERS[seed % 3]) for seed in range(9)]
-    jobs = [model.job(*one) for one in wanted]
+def run_mixed(model: Switched, policy: Policy) -> list[Job[Tensor]]:
+    """Jobs as WANTED, all submitted before the engine begins, and ended."""
+    jobs = [model.job(*one) for one in WANTED]
     running = engine(model, policy)
     for job in jobs:
         running.submit(job)
     with running:
         wait([job.future for job in jobs], TIMEOUT_S)
-    for job, one in zip(jobs, wanted, strict=True):
+    return jobs
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
+def test_each_job_is_prepared_and_ticks_with_its_own_adapters(policy: Policy) -> None:
+    model = Switched()
+    jobs = run_mixed(model, policy)
+    for job, one in zip(jobs, WANTED, strict=True):
         torch.testing.assert_close(job.future.result(), model.alone(*one))
     assert max(model.unet.rows) > 2, "those with the same adapters share ticks"
     for call in model.unet.calls:
@@ -85,14 +91,8 @@ def test_each_job_is_prepared_and_ticks_with_its_own_adapters(policy: Policy) ->
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 def test_a_failing_switch_fails_those_jobs_alone(policy: Policy) -> None:
     model = Switched(broken=("b",))
-    wanted = [(seed, ADAPTERS[seed % 3]) for seed in range(9)]
-    jobs = [model.job(*one) for one in wanted]
-    running = engine(model, policy)
-    for job in jobs:
-        running.submit(job)
-    with running:
-        wait([job.future for job in jobs], TIMEOUT_S)
-    for job, (seed, adapters) in zip(jobs, wanted, strict=True):
+    jobs = run_mixed(model, policy)
+    for job, (seed, adapters) in zip(jobs, WANTED, strict=True):
         if adapters == ("b",):
             assert "no such adapter" in str(job.future.exception())
         else:
