@@ -22,7 +22,6 @@ import argparse
 import json
 import platform
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,14 +66,12 @@ def measure(bench: Bench, dtype: torch.dtype) -> dict[str, float]:
     levels: dict[str, float] = {}
     variables = {"SDXL_COMPILE": options.compile, "SDXL_MAX_ROWS": str(options.max_rows)}
     settings = Settings.from_environment({**variables, "SDXL_COMPILE_SIZES": f"{options.side}x{options.side}"})
-    with ExitStack() as stack:
-        # With weights of its own, for it lays them out otherwise; they are the same numbers.
-        relay = stack.enter_context(
-            Relay(make_pipelines(dtype, bench.device, small=options.small), settings, bench.device)
-        )
+    # With weights of its own, for it lays them out otherwise; they are the same numbers.
+    with Relay(make_pipelines(dtype, bench.device, small=options.small), settings, bench.device) as relay:
         torch.compiler.set_stance("default")  # for the others; this engine has compiled what it will
 
-        def run(name: str, contender: Contender) -> None:
+        def run(name: str, make: Callable[[], Contender]) -> None:
+            contender = make()
             levels[name] = check(bench, contender, reference)
             parts: dict[str, Callable[[], None]] = {
                 "ticks": partial(run_ticks, bench, name, contender, relay),
@@ -91,7 +88,7 @@ def measure(bench: Bench, dtype: torch.dtype) -> dict[str, float]:
             "compile": lambda: Diffusers(diffusers_own, compiled=True),
         }
         for name in options.contenders:
-            bench.attempt(name, partial(lambda name: run(name, made[name]()), name))
+            bench.attempt(name, partial(run, name, made[name]))
     return levels
 
 

@@ -26,7 +26,7 @@ from sdxl.prompt import base_conditioning, img2img_conditioning
 from sdxl.request import GenerationRequest
 from sdxl.sampler import base_steps, cutoff_timestep, make_sampler, refiner_steps
 from sdxl.settled import Defaults, Generation
-from sdxl.unet import make_unet
+from sdxl.unet import make_unet, unet_of
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
@@ -109,16 +109,7 @@ class Diffusers:
 
     def unet(self, stage: str) -> UNet:
         """See `Contender`."""
-        model = self._pipelines[stage].unet
-
-        def call(latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-            added = {"text_embeds": conditioning.pooled, "time_ids": conditioning.time_ids}
-            predicted: Tensor = model(
-                latents, timesteps, encoder_hidden_states=conditioning.embeddings, added_cond_kwargs=added
-            ).sample
-            return predicted
-
-        return call
+        return unet_of(self._pipelines[stage].unet)
 
 
 class Relay:
@@ -141,6 +132,8 @@ class Relay:
                 loras=LoadedLoras(pipelines[stage], {}),
             )
             self._checkpoints[stage] = checkpoint
+            # Each stage's start ends what may be compiled in a process; elsewhere it has one of its own.
+            torch.compiler.set_stance("default")
             self._unets[stage] = make_unet(checkpoint, settings)
             work = Work(side_px=VAE_FACTOR * checkpoint.pipeline.unet.config.sample_size, steps=1, guidance=1.0)
             speed = measure(checkpoint, self._unets[stage], partial(self.conditioning, stage, work), settings)

@@ -55,27 +55,31 @@ def compiled_sizes(checkpoint: Checkpoint, settings: Settings) -> list[Size]:
 
 def make_unet(checkpoint: Checkpoint, settings: Settings) -> UNet:
     """The checkpoint's UNet in the form that the settings ask for."""
-    model = checkpoint.pipeline.unet
-    on_gpu = checkpoint.device.startswith("cuda")
-    plain = _call(model)
-    if on_gpu:
-        plain = _with_best_attention(plain, checkpoint.dtype)
+    unet = _of_settings(checkpoint, settings)
+    return _with_best_attention(unet, checkpoint.dtype) if _is_on_gpu(checkpoint) else unet
+
+
+def _of_settings(checkpoint: Checkpoint, settings: Settings) -> UNet:
+    plain = unet_of(checkpoint.pipeline.unet)
     fixed = settings.rows_of_all_ticks
     other = PaddedUNet(plain, (fixed,)) if fixed else plain
     if settings.compile == "off":
         return other
     counts, sizes = compiled_counts(settings), compiled_sizes(checkpoint, settings)
-    fast = plain
-    if settings.compile != "graphs":
-        fast = _compiled(checkpoint, len(counts) * len(sizes), settings)
-        fast = _with_best_attention(fast, checkpoint.dtype) if on_gpu else fast
-    if on_gpu:
+    fast = plain if settings.compile == "graphs" else _compiled(checkpoint, len(counts) * len(sizes), settings)
+    if _is_on_gpu(checkpoint):
         fast = GraphedUNet(fast)
     # A LoRA's layers are in the model while it is active: compiled code and graphs are of the model without.
     return UNetOfShapes(fast, other, counts=counts, sizes=sizes, holds=lambda: not checkpoint.loras.active)
 
 
-def _call(model: Any) -> UNet:
+def _is_on_gpu(checkpoint: Checkpoint) -> bool:
+    return checkpoint.device.startswith("cuda")
+
+
+def unet_of(model: Any) -> UNet:
+    """diffusers' UNet2DConditionModel, or what stands in its place, as the engine calls it."""
+
     def call(latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         predicted: Tensor = model(
             latents,
@@ -96,7 +100,7 @@ def _compiled(checkpoint: Checkpoint, shapes: int, settings: Settings) -> UNet:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, shapes + 1)
     options: dict[str, Any] = {**INDUCTOR, "max_autotune": settings.compile == "max"}
     checkpoint.pipeline.vae.decoder.compile(dynamic=False, options=options)
-    return _call(torch.compile(checkpoint.pipeline.unet, dynamic=False, options=options))
+    return unet_of(torch.compile(checkpoint.pipeline.unet, dynamic=False, options=options))
 
 
 def stop_compiling() -> None:
