@@ -16,17 +16,17 @@ from entry.answer import PictureFile
 from entry.app import make_app
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
 from entry.events import events, stream
-from entry.fleet import Fleet
-from entry.gate import add_gate
+from entry.fleet.fleet import Fleet
+from entry.http.gate import add_gate
 from entry.pictures import Pictures
 from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
 from entry.tasks import TASK_ROUTE
 from runners.drain import Drain
 from runners.http import error_response
 from runners.server import look_after_server
-from sdxl.config import ENTRY_NAME, Settings
+from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
-from sdxl.request import EditRequest, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest, StreamRequest
 
 SETTINGS = Settings.or_exit()
 FLEET = Fleet(SETTINGS)

@@ -53,9 +53,9 @@ def stage_works(stage: Any, name: str) -> dict[str, Callable[[], object]]:
     """The stage's tasks, each called once; those that are not rows are the base's alone."""
     import torch
 
-    from sdxl.checkpoint import load
-    from sdxl.config import Settings
-    from sdxl.latents import decode
+    from sdxl.config.settings import Settings
+    from sdxl.denoising.latents import decode
+    from sdxl.models.checkpoint import load
 
     backend = "torch" if name == "compile" else name
     settings = Settings.model_validate({"device": "cpu", "backend": backend})

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, get_args
 
-from entry.replica import REASONS
+from entry.fleet.replica import REASONS
 from tests.service.chaos import cut_off
 from tests.service.hosts import why_not
 from tests.service.replicas import Company, Replica, Stage, running

@@ -33,7 +33,7 @@ from benchmarks.gpu_contenders import Contender, Diffusers, Relay
 from benchmarks.gpu_memory import FORMS, peak_gb
 from benchmarks.gpu_models import count_flops, make_pipelines
 from benchmarks.gpu_parts import Bench, check, peak_flops_per_s, run_base, run_ensemble, run_ticks
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 
 PARTS = ("base", "ensemble", "ticks", "memory")
 CONTENDERS = ("relay", "eager", "compile")

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runners.speed import measure
-from sdxl.checkpoint import VAE_FACTOR, Checkpoint
-from sdxl.config import Settings
-from sdxl.latents import decode
-from sdxl.lora import LoadedLoras
-from sdxl.placement import place
-from sdxl.preview import LatentToRGB
-from sdxl.prompt import base_conditioning, img2img_conditioning
-from sdxl.request import GenerationRequest
-from sdxl.sampler import base_steps, cutoff_timestep, make_sampler, refiner_steps
-from sdxl.settled import Defaults, Generation
-from sdxl.unet import make_unet, unet_of
+from sdxl.config.settings import Settings
+from sdxl.denoising.latents import decode
+from sdxl.denoising.prompt import base_conditioning, img2img_conditioning
+from sdxl.denoising.sampler import base_steps, cutoff_timestep, make_sampler, refiner_steps
+from sdxl.models.checkpoint import VAE_FACTOR, Checkpoint
+from sdxl.models.lora import LoadedLoras
+from sdxl.models.placement import place
+from sdxl.models.preview import LatentToRGB
+from sdxl.models.unet import make_unet, unet_of
+from sdxl.request.requests import GenerationRequest
+from sdxl.request.settled import Defaults, Generation
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job

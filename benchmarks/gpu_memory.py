@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.gpu_contenders import Relay, Work
 from benchmarks.gpu_models import make_pipelines
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 
 FORMS: dict[str, dict[str, str]] = {
     "as they are": {},

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTokenizer
 
 from benchmarks.full_size import filled, models
-from sdxl.config import MINI
+from sdxl.config.settings import MINI
 
 SAMPLER = {
     **{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "epsilon"},

@@ -27,13 +27,13 @@ import torch
 from pydantic import SecretStr
 
 from benchmarks.request import REQUEST
-from entry.addresses import Address
-from entry.replica import Replica
-from sdxl.config import Settings
+from entry.fleet.addresses import Address
+from entry.fleet.replica import Replica
+from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
-from sdxl.handoff import HandOff
-from sdxl.limits import Limits
-from sdxl.request import GenerationRequest
+from sdxl.handoff.document import HandOff
+from sdxl.request.limits import Limits
+from sdxl.request.requests import GenerationRequest
 from tests.service.hosts import Host, Network, why_not
 from tests.service.replicas import TARGETS, TOKEN, Stage
 from tests.service.server import Server, Serving, serving

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from sdxl.config import Stage
+from sdxl.config.settings import Stage
 from tests.service.server import ROOT, Server, serving
 
 SERVICES: dict[Stage, str] = {"base": "BaseRunner", "refiner": "RefinerRunner"}

@@ -23,7 +23,7 @@ from benchmarks.load_arrivals import Work
 from benchmarks.load_client import Answer, closed_loop, fault
 from benchmarks.load_contenders import RELAY_SHORTEST
 from benchmarks.replica_servers import Runner, Servers, Sleep
-from sdxl.config import Stage
+from sdxl.config.settings import Stage
 from tests.service.server import Server
 
 RESULT = Path(__file__).parent / "results" / "replicas.json"

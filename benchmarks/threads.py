@@ -32,7 +32,7 @@ def work(rows: int) -> None:
     import torch
     from diffusers import UNet2DConditionModel
 
-    from sdxl.config import MINI
+    from sdxl.config.settings import MINI
 
     unet = UNet2DConditionModel.from_pretrained(MINI / "base" / "unet")
     config = unet.config

@@ -29,7 +29,7 @@ import matplotlib as mpl
 import torch
 from torch import Tensor
 
-from sdxl.sampler import make_sampler, set_steps
+from sdxl.denoising.sampler import make_sampler, set_steps
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
-from sdxl.config import MINI, Settings
-from sdxl.watermark import WATERMARK_BITS, Reading, find_watermark, with_watermark
+from sdxl.config.settings import MINI, Settings
+from sdxl.picture.watermark import WATERMARK_BITS, Reading, find_watermark, with_watermark
 from tests.service.reference import Reference
 from training.scenes import scenes
 

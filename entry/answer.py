@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 
 from runners.frames import Frame, pixels_of
-from sdxl.adapters import applied_text
-from sdxl.credentials import Credentials
-from sdxl.image import EncodedPicture, encode_picture
-from sdxl.metadata import Metadata
-from sdxl.record import record_of
-from sdxl.request import PictureRequest
-from sdxl.watermark import WATERMARK_MIN_WIDTH_PX
+from sdxl.picture.credentials import Credentials
+from sdxl.picture.image import EncodedPicture, encode_picture
+from sdxl.picture.metadata import Metadata
+from sdxl.picture.record import record_of
+from sdxl.picture.watermark import WATERMARK_MIN_WIDTH_PX
+from sdxl.request.loras import applied_text
+from sdxl.request.requests import PictureRequest
 
 T = TypeVar("T")
 PHASES = ("queue", "encode", "base", "handoff", "refiner", "decode", "picture")

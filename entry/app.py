@@ -11,11 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from entry.automatic1111.routes import add_automatic1111_routes
-from entry.contracts import AUTOMATIC1111, OPENAI, error_answer
+from entry.http.contracts import AUTOMATIC1111, OPENAI, error_answer
 from entry.openai.routes import add_openai_routes
 from entry.page.mount import add_page
 from entry.pictures import Pictures
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 from sdxl.errors import RelayError, invalid_field
 
 logger = logging.getLogger("bentoml.sdxl_relay")

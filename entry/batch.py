@@ -33,10 +33,10 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from entry.answer import PictureFile
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 from sdxl.errors import LATE, RelayError, invalid_field, invalid_request
-from sdxl.limits import GRACE_S, LIMITS
-from sdxl.request import GenerationRequest
+from sdxl.request.limits import GRACE_S, LIMITS
+from sdxl.request.requests import GenerationRequest
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entry.answer import PictureFile
-from entry.progress import Follower, Progress
+from entry.fleet.progress import Follower, Progress
 from sdxl.errors import RelayError
-from sdxl.image import encode_preview
+from sdxl.picture.image import encode_preview
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 

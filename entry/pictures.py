@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from entry.answer import PictureFile, Stopwatch, picture_file
-from entry.fleet import Fleet
-from entry.progress import Follower
+from entry.fleet.fleet import Fleet
+from entry.fleet.progress import Follower
+from entry.http.upload import Original, read_original
 from entry.several import seeds_from
-from entry.upload import Original, read_original
 from runners.frames import Frame
-from sdxl.config import Settings
-from sdxl.credentials import Credentials
-from sdxl.limits import LIMITS
-from sdxl.request import EditRequest, GenerationRequest, RefineRequest
+from sdxl.config.settings import Settings
+from sdxl.picture.credentials import Credentials
+from sdxl.request.limits import LIMITS
+from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 
 Request = TypeVar("Request", GenerationRequest, RefineRequest, EditRequest)
 

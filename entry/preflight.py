@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 
 
 def main(host: str, port: str) -> None:

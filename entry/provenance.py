@@ -9,13 +9,13 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
-from entry.upload import faults_named
-from sdxl.config import Settings
-from sdxl.credentials import ContentCredentials, read_credentials
-from sdxl.image import flattened, opened_picture
-from sdxl.metadata import Metadata
-from sdxl.record import Record
-from sdxl.watermark import FALSE_POSITIVE_RATE, Reading, find_watermark
+from entry.http.upload import faults_named
+from sdxl.config.settings import Settings
+from sdxl.picture.credentials import ContentCredentials, read_credentials
+from sdxl.picture.image import flattened, opened_picture
+from sdxl.picture.metadata import Metadata
+from sdxl.picture.record import Record
+from sdxl.picture.watermark import FALSE_POSITIVE_RATE, Reading, find_watermark
 
 PROVENANCE_ROUTE = "/provenance"
 MAX_AT_ONCE = 2  # each takes a core for a while; pictures that are being made go on beside them

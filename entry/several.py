@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from entry.batch import max_at_once
-from sdxl.config import Settings
-from sdxl.fields import MAX_SEED
+from sdxl.config.settings import Settings
+from sdxl.request.fields import MAX_SEED
 
 Wanted = TypeVar("Wanted")
 Made = TypeVar("Made")

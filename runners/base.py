@@ -14,20 +14,20 @@ from runners.door import Door, guard
 from runners.frames import Frame, Kind, mask_of, pixels_of
 from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob, denoising
 from runners.stream import Octets, stream_job
-from sdxl import sampler as samplers
-from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
+from sdxl.denoising import sampler as samplers
+from sdxl.denoising.guidance import GuidancePlan
+from sdxl.denoising.inpainting import latent_mask
+from sdxl.denoising.prompt import base_conditioning, check_clip_skip
+from sdxl.denoising.start import Start
 from sdxl.errors import invalid_field
-from sdxl.fields import MAX_REQUEST_BYTES, Pair
-from sdxl.guidance import GuidancePlan
-from sdxl.handoff import HandOff
-from sdxl.handoff_fields import HandOffFields
-from sdxl.inpainting import latent_mask
-from sdxl.limits import Limits
-from sdxl.lora import check_loras
-from sdxl.prompt import base_conditioning, check_clip_skip
-from sdxl.request import EditRequest, GenerationRequest
-from sdxl.settled import Edit, Generation
-from sdxl.start import Start
+from sdxl.handoff.document import HandOff
+from sdxl.handoff.fields import HandOffFields
+from sdxl.models.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
+from sdxl.models.lora import check_loras
+from sdxl.request.fields import MAX_REQUEST_BYTES, Pair
+from sdxl.request.limits import Limits
+from sdxl.request.requests import EditRequest, GenerationRequest
+from sdxl.request.settled import Edit, Generation
 from stepbatch.denoising import Conditioning, Denoising
 
 # Fields of a request that the refiner needs just as they are.

@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from runners.drain import STOPPING, Drain, entry_is_beside
 from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
 from runners.metrics import forget_the_dead
-from sdxl.config import ENTRY_NAME, Settings
+from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
-from sdxl.identity import Identity
+from sdxl.handoff.identity import Identity
 
 READY, ALIVE = "/readyz", "/livez"
 HOPELESS = 10.0  # times that the engine may take for one piece of work

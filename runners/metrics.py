@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import psutil
 
-from sdxl.config import Stage
+from sdxl.config.settings import Stage
 from stepbatch.job import Job, Phase
 from stepbatch.observer import Outcome
 from stepbatch.policy import Reason, reason_to_wait

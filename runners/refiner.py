@@ -15,19 +15,19 @@ from runners.door import Door, guard
 from runners.frames import Frame, pixels_of
 from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob
 from runners.stream import Octets, stream_job
-from sdxl import sampler as samplers
-from sdxl.checkpoint import Checkpoint
+from sdxl.denoising import sampler as samplers
+from sdxl.denoising.guidance import GuidancePlan
+from sdxl.denoising.prompt import img2img_conditioning
+from sdxl.denoising.start import Start
 from sdxl.errors import RelayError
-from sdxl.fields import MAX_REQUEST_BYTES
-from sdxl.guidance import GuidancePlan
-from sdxl.handoff import HandOff, max_bytes
-from sdxl.handoff_fields import HandOffError, HandOffFields
-from sdxl.limits import Limits
-from sdxl.lora import check_loras
-from sdxl.prompt import img2img_conditioning
-from sdxl.request import RefineRequest
-from sdxl.settled import Refinement
-from sdxl.start import Start
+from sdxl.handoff.document import HandOff, max_bytes
+from sdxl.handoff.fields import HandOffError, HandOffFields
+from sdxl.models.checkpoint import Checkpoint
+from sdxl.models.lora import check_loras
+from sdxl.request.fields import MAX_REQUEST_BYTES
+from sdxl.request.limits import Limits
+from sdxl.request.requests import RefineRequest
+from sdxl.request.settled import Refinement
 from stepbatch.denoising import Conditioning
 
 MAX_HANDOFF_BYTES = max_bytes(SETTINGS.max_pixels)

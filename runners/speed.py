@@ -12,10 +12,10 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from sdxl.checkpoint import VAE_FACTOR, Checkpoint
-from sdxl.config import Settings
-from sdxl.latents import decode
-from sdxl.unet import compiled_counts, compiled_sizes, native_size, stop_compiling
+from sdxl.config.settings import Settings
+from sdxl.denoising.latents import decode
+from sdxl.models.checkpoint import VAE_FACTOR, Checkpoint
+from sdxl.models.unet import compiled_counts, compiled_sizes, native_size, stop_compiling
 from stepbatch.denoising import Conditioning
 from stepbatch.policy import RowLimit
 from stepbatch.shapes import Size

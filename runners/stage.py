@@ -21,22 +21,22 @@ from runners.frames import Frame, Kind
 from runners.metrics import StageMetrics, forget_the_dead
 from runners.server import look_after_server
 from runners.speed import Speed, measure
-from sdxl import checkpoint as checkpoints
-from sdxl import handoff
-from sdxl import sampler as samplers
-from sdxl.adapters import Loras
-from sdxl.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
-from sdxl.config import Settings, Stage
-from sdxl.guidance import GuidancePlan
-from sdxl.handoff_fields import HandOffFields
-from sdxl.identity import Identity
-from sdxl.latents import decode
-from sdxl.limits import Limits
-from sdxl.preview import running_latents
-from sdxl.prompt import Words, check_clip_skip, img2img_conditioning, truncated
-from sdxl.settled import Edit, Generation, Refinement
-from sdxl.start import Start
-from sdxl.unet import make_unet
+from sdxl.config.settings import Settings, Stage
+from sdxl.denoising import sampler as samplers
+from sdxl.denoising.guidance import GuidancePlan
+from sdxl.denoising.latents import decode
+from sdxl.denoising.prompt import Words, check_clip_skip, img2img_conditioning, truncated
+from sdxl.denoising.start import Start
+from sdxl.handoff import document as handoff
+from sdxl.handoff.fields import HandOffFields
+from sdxl.handoff.identity import Identity
+from sdxl.models import checkpoint as checkpoints
+from sdxl.models.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
+from sdxl.models.preview import running_latents
+from sdxl.models.unet import make_unet
+from sdxl.request.limits import Limits
+from sdxl.request.loras import Loras
+from sdxl.request.settled import Edit, Generation, Refinement
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job

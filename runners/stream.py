@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from runners.frames import PREVIEWS, STEPS_BEFORE, Frame, FrameError, Kind, next_frame
 from runners.stage import RunnerStage, StageJob, limits_of
 from sdxl.errors import LATE, RelayError, invalid_request
-from sdxl.limits import Limits
+from sdxl.request.limits import Limits
 from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
 from stepbatch.job import Job
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 
-from sdxl.image import encode_picture
+from sdxl.picture.image import encode_picture
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "mini"
 NO_TIMEOUT_S = 24 * 3_600  # a request may wait as long as it likes: no baseline is to give a false error

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from entry.answer import PictureFile
 from entry.automatic1111.jobs import Job
 from entry.automatic1111.requests import Txt2Img
-from entry.contracts import MODEL
-from entry.document import Error
-from sdxl.image import encode_preview
+from entry.http.contracts import MODEL
+from entry.http.document import Error
+from sdxl.picture.image import encode_preview
 
 MODEL_ITEM = {
     "title": MODEL,

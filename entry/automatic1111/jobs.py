@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from entry.progress import Follower, Progress
+from entry.fleet.progress import Follower, Progress
 from sdxl.errors import RelayError
 
 INTERRUPTED = RelayError(409, "interrupted", "the job was interrupted")

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sdxl.adapters import Loras
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 from sdxl.errors import invalid_field
+from sdxl.request.loras import Loras
 
 _TAG = re.compile(r"<lora:([^>]*)>")
 _LORAS: TypeAdapter[Loras] = TypeAdapter(Loras)

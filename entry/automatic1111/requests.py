@@ -8,10 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model
 
 from entry.automatic1111.loras import without_tags
 from entry.automatic1111.samplers import our_sampler
-from entry.contracts import MODEL
+from entry.http.contracts import MODEL
 from sdxl.errors import RelayError, invalid_field, shorten
-from sdxl.fields import MAX_SEED, Guidance, Integer, Number, Prompt, Side, Steps, Text
-from sdxl.request import GenerationRequest
+from sdxl.request.fields import MAX_SEED, Guidance, Integer, Number, Prompt, Side, Steps, Text
+from sdxl.request.requests import GenerationRequest
 
 MAX_PICTURES = 32  # of one request
 

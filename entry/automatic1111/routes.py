@@ -22,11 +22,11 @@ from entry.automatic1111.jobs import Jobs
 from entry.automatic1111.loras import lora_items
 from entry.automatic1111.requests import OPTIONS, Options, Txt2Img
 from entry.automatic1111.samplers import sampler_items, schedule_items
-from entry.keys import shown_key
+from entry.http.keys import shown_key
 from entry.pictures import Pictures
 from entry.several import all_of, seeds_from
-from sdxl.config import Settings
-from sdxl.request import GenerationRequest
+from sdxl.config.settings import Settings
+from sdxl.request.requests import GenerationRequest
 
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": AUTOMATIC1111Error, "description": "An error"}}
 TAGS: Any = ["AUTOMATIC1111"]

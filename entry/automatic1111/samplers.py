@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sdxl.errors import invalid_field
-from sdxl.fields import SamplerName
+from sdxl.request.fields import SamplerName
 
 AUTOMATIC, UNIFORM, KARRAS = "Automatic", "Uniform", "Karras"
 # By sampler, then by schedule. Automatic is what AUTOMATIC1111 itself takes with that sampler, if we have it.

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from entry.answer import PictureFile
-from entry.contracts import MODEL
+from entry.http.contracts import MODEL
 from entry.openai.requests import ImageEdit, ImageGeneration
-from sdxl.fields import OutputFormat
+from sdxl.request.fields import OutputFormat
 
 # The type of a completed event requires it. Nothing is counted here, and nothing is charged for.
 NO_USAGE = {

@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
 
+from entry.http.route import check_file
 from entry.openai.requests import ImageEdit
-from entry.route import check_file
 from sdxl.errors import invalid_field
 
 IMAGE_FIELDS = ("image", "image[]")

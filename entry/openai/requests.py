@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from entry.contracts import MODEL
+from entry.http.contracts import MODEL
 from sdxl.errors import RelayError, invalid_field, shorten
-from sdxl.fields import (
+from sdxl.request.fields import (
     MAX_SIDE_PX,
     MIN_SIDE_PX,
     EditRefineMode,
@@ -29,7 +29,7 @@ from sdxl.fields import (
     Strength,
     Text,
 )
-from sdxl.request import EditRequest, GenerationRequest
+from sdxl.request.requests import EditRequest, GenerationRequest
 
 # Clients send these whether or not their user has chosen one, so they mean the one model that there is.
 OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")

@@ -13,19 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from entry.answer import PictureFile
-from entry.contracts import MODEL, openai_error
 from entry.events import HEARTBEAT, STREAM_HEADERS, Event, events, server_sent
+from entry.fleet.progress import Follower, Progress
+from entry.http.contracts import MODEL, openai_error
+from entry.http.route import FORM, parse_form
+from entry.http.upload import Original, read_original
 from entry.openai.answers import ImagesAnswer, OpenAIError, completed_event, images_answer, partial_event
 from entry.openai.forms import edit_form_schema, form_fields, form_files
 from entry.openai.requests import ImageEdit, ImageGeneration
 from entry.pictures import Pictures
-from entry.progress import Follower, Progress
-from entry.route import FORM, parse_form
 from entry.several import all_of, seeds_from
-from entry.upload import Original, read_original
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 from sdxl.errors import RelayError, invalid_field, shorten
-from sdxl.image import encode_preview
+from sdxl.picture.image import encode_preview
 
 THE_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sdxl-relay"}
 Make = Callable[[Any, Follower], Awaitable[PictureFile]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sdxl.request import GenerationRequest
+from sdxl.request.requests import GenerationRequest
 
 PROPERTIES: dict[str, dict[str, Any]] = GenerationRequest.model_json_schema()["properties"]
 

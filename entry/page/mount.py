@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from runners.http import error_response
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 
 logger = logging.getLogger("bentoml.sdxl_relay")

@@ -6,7 +6,7 @@ from benchmarks.load_arrivals import Work
 from benchmarks.load_client import Answer
 from benchmarks.replica_servers import Runner, Sleep
 from benchmarks.replicas import CASES, Round, steady_rate, table
-from sdxl.config import Stage
+from sdxl.config.settings import Stage
 
 
 def answers(done_s: list[float]) -> list[Answer]:

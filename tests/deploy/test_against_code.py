@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from sdxl.config import PREFIX, Settings
+from sdxl.config.settings import PREFIX, Settings
 from tests.deploy.facts import Facts
 from tests.deploy.keda import ScaledObject
 from tests.deploy.manifests import KUBERNETES, Built, Object, Workload

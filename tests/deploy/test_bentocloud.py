@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 from tests.deploy.facts import CLOUD, Facts
 
 GIVEN: dict[str, Any] = yaml.safe_load(CLOUD.read_text())

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 from tests.deploy.manifests import KUBERNETES, OVERLAYS, Built, kustomize
 from tests.service.server import ROOT
 

@@ -12,7 +12,7 @@ import pytest
 from entry import events as module
 from entry.answer import PictureFile
 from entry.events import HEARTBEAT, Event, as_server_sent, events
-from entry.progress import Follower, Progress
+from entry.fleet.progress import Follower, Progress
 from runners.frames import Frame, Kind
 from sdxl.errors import LATE, RelayError
 

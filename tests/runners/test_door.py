@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runners.door import Door
-from sdxl.config import Settings
+from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 
 TOKEN = "0123456789abcdef"

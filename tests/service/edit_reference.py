@@ -11,7 +11,7 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaint
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdxl.sampler import SAMPLERS
+from sdxl.denoising.sampler import SAMPLERS
 from tests.service.reference import REFINER_ONLY, Reference, ending_guidance
 
 Pixels = NDArray[np.uint8]

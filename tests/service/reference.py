@@ -18,7 +18,7 @@ from diffusers.callbacks import SDXLCFGCutoffCallback
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdxl.sampler import SAMPLERS
+from sdxl.denoising.sampler import SAMPLERS
 
 REFINER_ONLY = ("aesthetic_score", "negative_aesthetic_score")
 

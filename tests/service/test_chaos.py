@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from entry.replica import REASONS
+from entry.fleet.replica import REASONS
 from tests.service.chaos import FAULTS, Chaos
 from tests.service.hosts import why_not
 from tests.service.replicas import Company, running

@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from tests.conftest import MINI
-from tests.sdxl.original_layout import write_original
+from tests.sdxl.models.original_layout import write_original
 from tests.service.server import Server, environment, serving
 
 REQUEST: dict[str, Any] = {"prompt": "a red cube on top of a blue sphere, yellow background", "seed": 3}

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import MINI
-from tests.sdxl.lora_files import RANK, write_diffusers, write_kohya, write_sgm
+from tests.sdxl.models.lora_files import RANK, write_diffusers, write_kohya, write_sgm
 from tests.service.edit_reference import EditReference
 from tests.service.reference import Reference, distance
 from tests.service.server import Server, pixels, serving

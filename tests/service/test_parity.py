@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sdxl.sampler import SAMPLERS
+from sdxl.denoising.sampler import SAMPLERS
 from tests.service.reference import Reference, distance
 from tests.service.server import Server
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from tests.conftest import MINI
-from tests.sdxl.distilled_files import write_lora, write_turbo, write_unet_state
+from tests.sdxl.models.distilled_files import write_lora, write_turbo, write_unet_state
 from tests.service.reference import distance
 from tests.service.server import Server, serving
 from tests.service.test_edit import edit

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdxl.checkpoint import digest
-from sdxl.config import MINI
-from sdxl.fields import OutputFormat
+from sdxl.config.settings import MINI
+from sdxl.models.checkpoint import digest
+from sdxl.models.weights import files_of
+from sdxl.request.fields import OutputFormat
 from sdxl.version import VERSION
-from sdxl.weights import files_of
-from tests.sdxl.certificates import make_pair
-from tests.sdxl.pictures import encoded, textured
+from tests.sdxl.picture.certificates import make_pair
+from tests.sdxl.picture.pictures import encoded, textured
 from tests.service.server import Server, free_port, run_module, serving
 from tests.service.test_refine import a_picture, as_png
 

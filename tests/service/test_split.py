@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.sdxl.handoff_documents import joined, make, with_metadata, with_state, with_tensor
+from tests.sdxl.handoff.documents import joined, make, with_metadata, with_state, with_tensor
 from tests.service.server import Server, Serving
 from tests.service.split import TOKEN, Split, ask_runner, caller, serving_split
 from tests.service.test_edit import a_mask

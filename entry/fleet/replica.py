@@ -1,0 +1,173 @@
+"""One replica of a stage as the entry service sees it: asked each second how it is, and sent jobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import aiohttp
+from opentelemetry import propagate
+from pydantic import ValidationError
+
+from entry.fleet.addresses import Address
+from runners.frames import Frame, FrameError, Kind, read_frames
+from sdxl.config.settings import Settings
+from sdxl.errors import RelayError
+from sdxl.handoff.identity import Identity
+from sdxl.request.limits import Limits
+
+CONNECT_TIMEOUT_S = 5.0
+READY_TIMEOUT_S = 5.0
+Reason = Literal["busy", "unavailable", "unreachable", "silent", "cut"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+class Lost(Exception):
+    """A call that failed for a reason which lies with the replica, not with the job: another may do it."""
+
+    def __init__(self, reason: Reason, what: str, *, had_begun: bool = False, retry_after_s: int | None = None) -> None:
+        super().__init__(what)
+        self.reason, self.had_begun, self.retry_after_s = reason, had_begun, retry_after_s
+
+
+class Replica:
+    """Where one runner is, what it last said of itself, and the work that it has from this entry."""
+
+    def __init__(self, address: Address, session: aiohttp.ClientSession, settings: Settings) -> None:
+        self.address = address
+        self.identity: Identity | None = None  # while it is ready
+        self.fault = "was not asked yet"  # while it is not
+        self._session = session
+        self._silence_s = settings.runner_silence_s
+        token = settings.runner_token
+        self._headers = {"host": address.host}
+        if token is not None:
+            self._headers["authorization"] = f"Bearer {token.get_secret_value()}"
+        self._work: dict[object, float] = {}  # of each call under way, in the engines' unit
+        self._usual_work = 1.0  # the last job's, for jobs that the runner has not told the work of yet
+
+    @property
+    def load(self) -> tuple[float, int]:
+        """The outstanding work, and in how many calls: the less, the sooner it gets the next job."""
+        return sum(self._work.values()), len(self._work)
+
+    async def ask(self) -> None:
+        """Learns whether it is ready, and what it is."""
+        try:
+            async with self._session.get(
+                f"{self.address.root}/readyz",
+                headers=self._headers,
+                server_hostname=self.address.server_hostname,
+                timeout=aiohttp.ClientTimeout(total=READY_TIMEOUT_S),
+            ) as response:
+                body = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self.is_lost(f"cannot be reached ({_said(error)})")
+            return
+        if response.status != 200:
+            self.is_lost(f"answers /readyz with {response.status}")
+        elif body == b"{}":
+            self.is_lost("does not let this entry in: SDXL_RUNNER_TOKEN must be the same on both sides")
+        else:
+            self._identify(body)
+
+    def _identify(self, body: bytes) -> None:
+        try:
+            self.identity, self.fault = Identity.model_validate_json(body), ""
+        except ValidationError:
+            self.is_lost("is no runner of this release: its /readyz says something else")
+
+    def is_lost(self, fault: str) -> None:
+        """It is not ready, until it says that it is."""
+        self.identity, self.fault = None, fault
+
+    async def call(
+        self,
+        endpoint: str,
+        payload: bytes,
+        limits: Limits,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        hear: Callable[[Frame], object] = lambda _: None,
+    ) -> Frame:
+        """Sends a job and waits for its result; `hear` gets each frame.
+
+        Leaving the call closes the socket, which cancels the job.
+
+        Raises Lost, or the runner's own RelayError.
+        """
+        headers = {"content-type": "application/octet-stream", **headers, **limits.as_headers(), **self._headers}
+        propagate.inject(headers)
+        had_begun = False
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s)
+        url = f"{self.address.root}/{endpoint}"
+        try:
+            with self._working() as job:
+                async with self._session.post(
+                    url,
+                    data=payload,
+                    headers=headers,
+                    timeout=timeout,
+                    server_hostname=self.address.server_hostname,
+                ) as response:
+                    if response.status != 200:
+                        raise await _refusal(response)
+                    async for frame in read_frames(response.content.iter_any()):
+                        had_begun = True
+                        self._hear(job, frame)
+                        hear(frame)
+                        if frame.kind is Kind.RESULT:
+                            return frame
+                        if frame.kind is Kind.ERROR:
+                            raise _ended(RelayError.from_frame(frame.meta))
+        except aiohttp.SocketTimeoutError as error:
+            raise Lost("silent", f"was silent for {self._silence_s:g} s", had_begun=had_begun) from error
+        except (TimeoutError, aiohttp.ClientConnectorError) as error:
+            raise Lost("unreachable", f"cannot be reached ({_said(error)})") from error
+        except (aiohttp.ClientError, OSError, FrameError) as error:
+            raise Lost("cut", f"was lost ({_said(error)})", had_begun=had_begun) from error
+        raise Lost("cut", "ended its stream without a result", had_begun=had_begun)
+
+    @contextmanager
+    def _working(self) -> Iterator[object]:
+        job = object()
+        self._work[job] = self._usual_work
+        try:
+            yield job
+        finally:
+            del self._work[job]
+
+    def _hear(self, job: object, frame: Frame) -> None:
+        if "work" in frame.meta:
+            self._work[job] = frame.meta["work"]
+        if frame.kind is Kind.ACCEPTED:
+            self._usual_work = self._work[job]
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Exception:
+    """What an answer other than a stream means."""
+    try:
+        said = await response.json()
+        error = RelayError.from_frame({**said, "status": response.status})
+    except (ValueError, KeyError, TypeError, aiohttp.ContentTypeError):
+        return Lost("unavailable", f"answered with status {response.status}")
+    error.retry_after_s = int(response.headers.get("retry-after", "0")) or None
+    return _ended(error)
+
+
+def _ended(error: RelayError) -> Exception:
+    """An error that is the replica's own, as Lost."""
+    if error.status == 429:
+        return Lost("busy", f"answered: {error.message}", retry_after_s=error.retry_after_s)
+    if error.status in (401, 403, 408, 503):  # 408: the way to it was cut off while the job was sent
+        return Lost("unavailable", f"answered: {error.message}")
+    return error
+
+
+def _said(error: BaseException) -> str:
+    """Of what kind the error is. Its own text would tell clients the replica's address."""
+    number = None if isinstance(error, aiohttp.ClientSSLError) else getattr(error, "errno", None)
+    return os.strerror(number) if number else type(error).__name__

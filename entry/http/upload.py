@@ -1,0 +1,92 @@
+"""From uploaded files to what the runners take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from runners.frames import Frame, Kind, pixels_of
+from sdxl.config.settings import Settings
+from sdxl.errors import RelayError, invalid_field
+from sdxl.picture.image import PictureError, PictureTooLargeError, UnsupportedPictureError, read_picture
+from sdxl.picture.mask import MaskConvention, paste_original, read_mask
+from sdxl.request.fields import MAX_SIDE_PX, MIN_SIDE_PX
+from sdxl.request.requests import EditRequest, RefineRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """An uploaded picture (RGB), and what of it is to be repainted: 255 in a mask of mode L and the same size."""
+
+    file: bytes  # the picture as it came
+    picture: Image.Image
+    mask: Image.Image | None = None
+
+    def frame(self, request: RefineRequest | EditRequest) -> Frame:
+        """The request with the picture's pixels, and the mask's after them."""
+        meta = {
+            "request": request.model_dump(),
+            "width": self.picture.width,
+            "height": self.picture.height,
+            "has_mask": self.mask is not None,
+        }
+        mask = b"" if self.mask is None else self.mask.tobytes()
+        return Frame(kind=Kind.PICTURE, meta=meta, body=self.picture.tobytes() + mask)
+
+    def fitted(self, size_px: tuple[int, int]) -> Original:
+        """Scaled to (width, height), and what is too much at two sides cut off."""
+        if size_px == self.picture.size:
+            return self
+        picture, mask = (
+            None if image is None else ImageOps.fit(image, size_px, Image.Resampling.LANCZOS)
+            for image in (self.picture, self.mask)
+        )
+        assert picture is not None
+        return replace(self, picture=picture, mask=mask)
+
+    def pasted_over(self, result: Frame) -> Frame:
+        """The result of an edit with the original's own pixels where the mask keeps them."""
+        if self.mask is None:
+            return result
+        pasted = paste_original(Image.fromarray(pixels_of(result)), self.picture, self.mask)
+        return replace(result, body=pasted.tobytes())
+
+
+def read_original(
+    image: bytes | Path, settings: Settings, mask: bytes | Path | None = None, repaint: MaskConvention = "white"
+) -> Original:
+    """The uploaded files. Raises RelayError (400, 413 or 415) that names the field, `image` or `mask`."""
+    limits = {"max_bytes": settings.max_upload_mb * 1_000_000, "max_pixels": settings.max_pixels}
+    file = image.read_bytes() if isinstance(image, Path) else image
+    with faults_named("image"):
+        picture = read_picture(file, **limits)
+    if min(picture.size) < MIN_SIDE_PX or max(picture.size) > MAX_SIDE_PX:
+        raise invalid_field("image", f"{picture.width} x {picture.height}", f"{MIN_SIDE_PX} to {MAX_SIDE_PX} px a side")
+    if mask is None:
+        return Original(file=file, picture=picture)
+    with faults_named("mask"):
+        levels = read_mask(mask, repaint=repaint, **limits)
+    if levels.size != picture.size:
+        raise invalid_field(
+            "mask", f"{levels.width} x {levels.height}", f"the image's size, {picture.width} x {picture.height}"
+        )
+    return Original(file=file, picture=picture, mask=levels)
+
+
+@contextmanager
+def faults_named(field: str) -> Iterator[None]:
+    """Gives what is wrong with an upload its status: a RelayError (400, 413 or 415) that names its field."""
+    try:
+        yield
+    except PictureError as error:
+        raise RelayError(_status(error), f"invalid_{field}", f"{field}: {error}", field=field) from error
+
+
+def _status(error: PictureError) -> int:
+    if isinstance(error, UnsupportedPictureError):
+        return 415
+    return 413 if isinstance(error, PictureTooLargeError) else 400

@@ -1,0 +1,161 @@
+"""diffusers' noise samplers under the names of the API, and how both stages share out their timesteps."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from diffusers import (
+    DDIMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+    SchedulerMixin,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor
+
+from sdxl.errors import RelayError, invalid_field
+from sdxl.request.fields import SamplerName
+
+TRAINING_TIMESTEPS = 1_000
+
+# To add a sampler: a line here, its name in `fields.SamplerName`, and the parity tests take it up.
+SAMPLERS: dict[SamplerName, tuple[Any, dict[str, object]]] = {
+    "euler": (EulerDiscreteScheduler, {}),
+    "euler_ancestral": (EulerAncestralDiscreteScheduler, {}),
+    "heun": (HeunDiscreteScheduler, {}),
+    "ddim": (DDIMScheduler, {}),
+    "pndm": (PNDMScheduler, {}),
+    "dpmpp_2m": (DPMSolverMultistepScheduler, {}),
+    "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+    "dpmpp_2m_sde": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+    "unipc": (UniPCMultistepScheduler, {}),
+    "deis": (DEISMultistepScheduler, {}),
+    "lcm": (LCMScheduler, {}),
+}
+
+
+def make_sampler(name: SamplerName, config: Mapping[str, Any]) -> Any:
+    """A sampler of one's own for a job (it holds state), over the checkpoint's scheduler configuration."""
+    return copy.deepcopy(_prototype(name, json.dumps(dict(config), sort_keys=True)))
+
+
+@cache
+def _prototype(name: SamplerName, config: str) -> Any:
+    """Never stepped, only copied: to make one takes a millisecond, and some log a warning each time."""
+    sampler_class, options = SAMPLERS[name]
+    return sampler_class.from_config(json.loads(config), **options)
+
+
+def digest(sampler: SchedulerMixin) -> str:
+    """SHA-256 over the sampler's class and configuration: equal digests give equal timesteps.
+
+    A configuration may also hold what only another class knows, from which it was made; that does not count.
+    """
+    known = inspect.signature(type(sampler)).parameters
+    config = {key: value for key, value in sampler.config.items() if key in known}
+    canonical = json.dumps([type(sampler).__name__, config], sort_keys=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def cutoff_timestep(high_noise_frac: float) -> int:
+    """The training timestep at which base stops and refiner starts (StableDiffusionXLPipeline, `denoising_end`)."""
+    return round(TRAINING_TIMESTEPS - high_noise_frac * TRAINING_TIMESTEPS)
+
+
+def set_steps(sampler: Any, num_inference_steps: int) -> Tensor:
+    """Sets a fresh sampler's timesteps and gives them, from noisy to clean.
+
+    They stay in the host's memory, like all tables of a sampler: its step looks numbers up in them, for which the
+    host would otherwise have to wait for the GPU.
+
+    Raises RelayError (400) where the sampler cannot do so many or so few steps.
+    """
+    try:
+        sampler.set_timesteps(num_inference_steps, device="cpu")
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise invalid_field(
+            "num_inference_steps",
+            num_inference_steps,
+            f"what the sampler can do ({type(sampler).__name__}: {error})",
+        ) from error
+    timesteps: Tensor = sampler.timesteps
+    return timesteps
+
+
+def base_steps(sampler: Any, num_inference_steps: int, cutoff: int | None) -> Tensor:
+    """The base's timesteps: all of them, or those at or above the cutoff (`denoising_end` of the base pipeline)."""
+    timesteps = set_steps(sampler, num_inference_steps)
+    if hasattr(sampler, "set_begin_index"):
+        sampler.set_begin_index(0)
+    if cutoff is None:
+        return timesteps
+    count = int((timesteps >= cutoff).sum())
+    for share, stage in ((count, "base"), (len(timesteps) - count, "refiner")):
+        if share == 0:
+            raise _no_step(num_inference_steps, stage, cutoff)
+    return timesteps[:count]
+
+
+def edit_steps(timesteps: Tensor, num_inference_steps: int, cutoff: int | None) -> Tensor:
+    """The base's timesteps of an edit: of its `img2img_steps`, those at or above the cutoff, which may be none."""
+    if cutoff is None:
+        return timesteps
+    count = int((timesteps >= cutoff).sum())
+    if count == len(timesteps):
+        raise _no_step(num_inference_steps, "refiner", cutoff)
+    return timesteps[:count]
+
+
+def refiner_steps(sampler: Any, num_inference_steps: int, cutoff: int) -> Tensor:
+    """The refiner's timesteps, those under the cutoff (StableDiffusionXLImg2ImgPipeline.get_timesteps).
+
+    A sampler of second order takes its timesteps in pairs. Where the cutoff parts a pair, diffusers lets the
+    refiner take the first half again, and so do we.
+    """
+    timesteps = set_steps(sampler, num_inference_steps)
+    count = int((timesteps < cutoff).sum())
+    if sampler.order == 2 and count % 2 == 0:
+        count += 1
+    return _from(sampler, len(timesteps) - count)
+
+
+def img2img_steps(sampler: Any, num_inference_steps: int, strength: float) -> Tensor:
+    """The last `strength` of the timesteps (StableDiffusionXLImg2ImgPipeline.get_timesteps)."""
+    set_steps(sampler, num_inference_steps)
+    count = min(int(num_inference_steps * strength), num_inference_steps)
+    if count == 0:
+        raise invalid_field(
+            "strength",
+            strength,
+            f"at least {1 / num_inference_steps:.4g}, so that one of {num_inference_steps} steps is left",
+        )
+    return _from(sampler, (num_inference_steps - count) * sampler.order)
+
+
+def _no_step(num_inference_steps: int, stage: str, cutoff: int) -> RelayError:
+    return RelayError(
+        400,
+        "no_step",
+        f"num_inference_steps: got {num_inference_steps}, of which none falls to the {stage}"
+        f" at cutoff {cutoff}; allowed: more steps, another high_noise_frac, or refine=none",
+        field="num_inference_steps",
+        got=num_inference_steps,
+    )
+
+
+def _from(sampler: Any, first: int) -> Tensor:
+    if hasattr(sampler, "set_begin_index"):
+        sampler.set_begin_index(first)
+    timesteps: Tensor = sampler.timesteps[first:]
+    return timesteps

@@ -1,0 +1,29 @@
+"""What an inference engine besides torch has to offer, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+Run = Callable[[Sequence[Tensor]], list[Tensor]]
+"""A model that is loaded: from its inputs, in their order, to its outputs. These are the caller's to keep."""
+
+
+Load = Callable[[Path, int], Run]
+"""Makes an ONNX file's model ready for the CPU, in float32, with so many threads. Afterwards the file is not needed."""
+
+
+class Backend(Protocol):
+    """A module of this folder whose name is the setting's value."""
+
+    load: Load
+
+
+def backend(name: str) -> Backend:
+    """The one of that name; its packages are imported only now."""
+    module: Any = import_module(f"sdxl.models.backends.{name}")
+    return module

@@ -1,0 +1,30 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+import torch
+from torch import Tensor
+
+from sdxl.models.backends.backend import Run
+
+
+def load(path: Path, threads: int) -> Run:
+    """See `Backend`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False  # it would keep a plan of the memory for every shape that ever came
+    # Each model has its own threads. Once its call ends, they would spin for a while on the cores that the rest needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+
+    def run(inputs: Sequence[Tensor]) -> list[Tensor]:
+        # Nothing is copied: inputs are shared, and outputs are fresh memory in every call.
+        given = {name: tensor.contiguous().numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(result) for result in session.run(None, given)]
+
+    return run

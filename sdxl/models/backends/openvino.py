@@ -1,0 +1,30 @@
+"""OpenVINO, which compiles a model in its own ways: Intel's cores are its home, but it asks for none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import openvino
+import torch
+from torch import Tensor
+
+from sdxl.models.backends.backend import Run
+
+
+def load(path: Path, threads: int) -> Run:
+    """See `Backend`."""
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",  # all threads for one call: the engine makes one at a time
+        "INFERENCE_PRECISION_HINT": "f32",  # cores with bfloat16 would compute in that otherwise
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # the other runner of this machine would be pinned to the same cores
+    }
+    request = openvino.Core().compile_model(path, "CPU", options).create_infer_request()
+
+    def run(inputs: Sequence[Tensor]) -> list[Tensor]:
+        # Inputs are shared. Outputs are copied, for the next call writes its own to the same memory.
+        results = request.infer([tensor.contiguous().numpy() for tensor in inputs], share_inputs=True)
+        return [torch.from_numpy(result) for result in results.values()]
+
+    return run

@@ -1,0 +1,155 @@
+"""Loads a stage's checkpoint with diffusers' own pipelines."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline
+from pydantic import ValidationError
+
+from sdxl.config.backends import BackendName
+from sdxl.config.presets import defaults_of, set_sampler
+from sdxl.config.settings import ConfigurationError, Settings, Stage
+from sdxl.errors import RelayError
+from sdxl.models.backends.conversion import give_to_backend
+from sdxl.models.distilled import add_distilled
+from sdxl.models.lora import LoadedLoras, load_loras
+from sdxl.models.placement import place
+from sdxl.models.preview import LatentToRGB
+from sdxl.models.prompt_cache import PromptCache
+from sdxl.models.weights import load_weights
+from sdxl.request.settled import Defaults
+
+VAE_FACTOR = 8  # pixels per latent, in both directions
+
+
+@dataclass(kw_only=True, eq=False)
+class Checkpoint:
+    """A loaded stage. The pipeline is shared by all jobs, and only the engine's thread calls its models."""
+
+    pipeline: Any  # StableDiffusionXLPipeline or StableDiffusionXLImg2ImgPipeline
+    defaults: Defaults
+    to_rgb: LatentToRGB
+    digest: str
+    device: str
+    dtype: torch.dtype
+    backend: BackendName
+    loras: LoadedLoras
+
+    @cached_property
+    def prompts(self) -> PromptCache:
+        """The text encoders, and what they have read."""
+        return PromptCache(self.pipeline, self.device, lambda: self.loras.active)
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]:
+        """The configuration that every sampler of this checkpoint is made from."""
+        return dict(self.pipeline.scheduler.config)
+
+    @cached_property
+    def max_clip_skip(self) -> int:
+        """How many of the text encoders' last layers can be skipped, beyond the one that SDXL always skips."""
+        encoders = (self.pipeline.text_encoder, self.pipeline.text_encoder_2)
+        return min(encoder.config.num_hidden_layers for encoder in encoders if encoder is not None) - 1
+
+    @cached_property
+    def img2img(self) -> Any:
+        """The pipeline that begins with a picture, over the same models: StableDiffusionXLImg2ImgPipeline."""
+        if isinstance(self.pipeline, StableDiffusionXLImg2ImgPipeline):
+            return self.pipeline
+        return StableDiffusionXLImg2ImgPipeline(
+            **self.pipeline.components,
+            requires_aesthetics_score=False,  # which only a refiner's UNet takes
+            force_zeros_for_empty_prompt=self.pipeline.config.force_zeros_for_empty_prompt,
+            add_watermarker=False,
+        )
+
+
+def with_sampler(pipeline: Any, sampler: Any) -> Any:
+    """The pipeline as one job sees it: the same models, and the job's own sampler."""
+    own = copy.copy(pipeline)
+    own.scheduler = sampler
+    return own
+
+
+def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -> Checkpoint:
+    """Loads the stage's checkpoint, with its LoRAs. Raises ConfigurationError for what is not there or not SDXL's."""
+    diffusers.utils.logging.set_verbosity_error()  # its warnings repeat prompts
+    device = _device(settings)
+    dtype = _dtype(settings, device)
+    try:
+        weights = load_weights(stage, settings, dtype, bento_model)
+    except (OSError, ValueError, KeyError) as error:
+        name = f"SDXL_{stage.upper()}={getattr(settings, stage)}"
+        raise ConfigurationError(f"{name} cannot be loaded: {type(error).__name__}: {error!s:.500}") from error
+    files = dict(weights.files)
+    preset: dict[str, Any] = {}
+    pipeline = weights.pipeline
+    if settings.preset is not None:
+        set_sampler(pipeline, settings.preset)
+        if stage == "base":
+            preset = defaults_of(settings.preset, settings.distilled)
+            files |= add_distilled(pipeline, settings, bento_model)
+    place(pipeline, settings, device)
+    own_digest = digest(files)
+    backend = give_to_backend(pipeline, settings, device, dtype, own_digest)
+    return Checkpoint(
+        pipeline=pipeline,
+        defaults=_defaults(files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR, preset),
+        to_rgb=LatentToRGB.of(files.get("latent_rgb.json"), device),
+        digest=own_digest,
+        device=device,
+        dtype=dtype,
+        backend=backend,
+        loras=load_loras(pipeline, stage, settings),
+    )
+
+
+def digest(files: Mapping[str, Path]) -> str:
+    """SHA-256 over the names and contents of a checkpoint's files."""
+    total = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        total.update(name.encode())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _defaults(path: Path | None, native_px: int, preset: Mapping[str, Any]) -> Defaults:
+    """The preset's over relay.json's over any checkpoint's."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        try:
+            given = Defaults.model_validate_json(path.read_bytes()).model_dump(exclude_unset=True)
+        except ValidationError as error:
+            raise ConfigurationError(f"{path}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+    settled = Defaults.model_validate({"width": native_px, "height": native_px, **given, **preset})
+    of_edits = settled.model_copy(update={"num_inference_steps": settled.edit_steps or settled.num_inference_steps})
+    try:
+        settled.bounds.check(settled)
+        settled.bounds.check(of_edits)
+    except RelayError as error:
+        raise ConfigurationError(f"a default of the checkpoint is out of its own bounds: {error}") from None
+    return settled
+
+
+def _device(settings: Settings) -> str:
+    if settings.device != "auto":
+        return settings.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(settings: Settings, device: str) -> torch.dtype:
+    name = settings.dtype
+    if name == "auto":
+        name = "float32" if device == "cpu" else "float16"
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype

@@ -1,0 +1,45 @@
+"""What a checkpoint takes, of all that the API allows."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sdxl.errors import invalid_field
+from sdxl.request.fields import Guidance, SamplerName, Steps, StrictModel
+
+
+class Asked(Protocol):
+    """Settled values: a request's, or a checkpoint's defaults."""
+
+    @property
+    def num_inference_steps(self) -> int:
+        """Of both stages."""
+
+    @property
+    def guidance_scale(self) -> float:
+        """Of the base."""
+
+    @property
+    def scheduler(self) -> SamplerName:
+        """Of both stages."""
+
+
+class Bounds(StrictModel):
+    """Narrower bounds of requests, both ends included; None: as the API has it."""
+
+    num_inference_steps: tuple[Steps, Steps] | None = None
+    guidance_scale: tuple[Guidance, Guidance] | None = None
+    scheduler: tuple[SamplerName, ...] | None = None
+    reason: str = "the checkpoint's relay.json"
+    """Who says so, for the error's message."""
+
+    def check(self, asked: Asked) -> None:
+        """Raises RelayError (400) that names the field, what came, what is allowed, and the reason."""
+        for name, value, span in (
+            ("num_inference_steps", asked.num_inference_steps, self.num_inference_steps),
+            ("guidance_scale", asked.guidance_scale, self.guidance_scale),
+        ):
+            if span is not None and not span[0] <= value <= span[1]:
+                raise invalid_field(name, value, f"{span[0]:g} to {span[1]:g}, by {self.reason}")
+        if self.scheduler is not None and asked.scheduler not in self.scheduler:
+            raise invalid_field("scheduler", asked.scheduler, f"{', '.join(self.scheduler)}, by {self.reason}")

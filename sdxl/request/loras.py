@@ -1,0 +1,99 @@
+"""Which LoRAs a request asks for, how strongly, and what became of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+
+from sdxl.request.fields import Number, StrictModel
+
+MAX_LORAS = 8
+LORA_NAME = r"[A-Za-z0-9_.-]{1,64}"  # it goes into a header, and into AUTOMATIC1111's <lora:name:scale>
+MIN_SCALE, MAX_SCALE = -4, 4
+
+LoraName = Annotated[str, StringConstraints(pattern=rf"^{LORA_NAME}$")]
+Adapters = tuple[tuple[str, float], ...]
+"""Names with scales as the engine has them: jobs with equal ones share ticks. () for none."""
+
+
+def _lora_files(value: object) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for item in str(value or "").split(","):
+        if not item.strip():
+            continue
+        name, _, path = item.strip().partition("=")
+        if not re.fullmatch(LORA_NAME, name) or not path.endswith(".safetensors"):
+            raise ValueError(f"{item.strip()} is not like name=path.safetensors, with a name of letters, digits, _ . -")
+        if name in files:
+            raise ValueError(f"there are two LoRAs of the name {name}")
+        files[name] = Path(path)
+    return files
+
+
+LoraFiles = Annotated[dict[str, Path], BeforeValidator(_lora_files)]
+"""What the settings have: `name=path.safetensors`, separated by commas."""
+
+
+class Lora(StrictModel):
+    """One of the LoRAs of the settings, with the factor that its change to the weights is multiplied by."""
+
+    name: LoraName
+    scale: Annotated[Number, Field(ge=MIN_SCALE, le=MAX_SCALE)] = 1.0
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _checked(loras: tuple[Lora, ...] | None) -> tuple[Lora, ...] | None:
+    names = [lora.name for lora in loras or ()]
+    if len(set(names)) < len(names):
+        raise ValueError(f"each name once; {max(names, key=names.count)} came {max(map(names.count, names))} times")
+    return loras or None
+
+
+# BentoML's client wants `items` of every array, and BentoML's document has no place for a reference in them.
+LORAS_SCHEMA = {
+    "anyOf": [
+        {
+            "type": "array",
+            "maxItems": MAX_LORAS,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "pattern": f"^{LORA_NAME}$"},
+                    "scale": {"type": "number", "minimum": MIN_SCALE, "maximum": MAX_SCALE, "default": 1.0},
+                },
+                "required": ["name"],
+                "additionalProperties": False,
+            },
+        },
+        {"type": "null"},
+    ],
+    "default": None,
+}
+Loras = Annotated[
+    Annotated[tuple[Lora, ...], Field(max_length=MAX_LORAS)] | None,
+    BeforeValidator(_as_tuple),
+    AfterValidator(_checked),
+    WithJsonSchema(LORAS_SCHEMA),
+]
+"""None, also for an empty list, is none at all."""
+
+
+def adapters(loras: Iterable[Lora] | None, known: Iterable[str]) -> Adapters:
+    """Those of the LoRAs that are known and do something, in one order, so that the request's makes no difference."""
+    return tuple(sorted((lora.name, lora.scale) for lora in loras or () if lora.name in known and lora.scale != 0))
+
+
+def applied_text(loras: Iterable[Lora], by_stage: Mapping[str, Iterable[str]]) -> str:
+    """What the header X-Loras says: `offset=0.8 (base), style=1 (base + refiner)`; `by_stage` has who applied which."""
+    told = []
+    for lora in loras:
+        stages = [stage for stage, names in by_stage.items() if lora.name in names]
+        told.append(f"{lora.name}={lora.scale:g} ({' + '.join(stages) or 'nowhere'})")
+    return ", ".join(told)

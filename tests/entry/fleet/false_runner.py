@@ -1,0 +1,103 @@
+"""A runner that speaks the runners' protocol on an address of its own, and fails as a test wants it to.
+
+What real runners do when they die or are cut off is in tests/service; here is what can't be made to happen at will.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal
+
+from aiohttp import web
+
+from runners.frames import Frame, Kind
+from sdxl.handoff.identity import Identity
+from tests.service.server import free_port
+
+Behaviour = Literal["done", "full", "stopping", "silent", "cut", "no end", "bad request", "hangs before", "slow"]
+IDENTITY = Identity(
+    checkpoint="c" * 64, dtype="float32", backend="torch", handoff_version="1", sampler="s" * 64, latent_scale=0.13
+)
+
+
+class FalseRunner:
+    """`behaves` says what it does with each call in turn, and with all that come after the last."""
+
+    def __init__(self, *behaves: Behaviour, identity: Identity = IDENTITY, work: float = 1.0) -> None:
+        self.behaves = list(behaves)
+        self.identity = identity
+        self.work = work
+        self.calls = 0
+        self.headers: list[dict[str, str]] = []
+        self.may_end = asyncio.Event()  # "done" waits for it
+        self.may_end.set()
+        self._is_over = asyncio.Event()
+
+    @asynccontextmanager
+    async def listening(self, host: str, port: int) -> AsyncIterator[None]:
+        app = web.Application()
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_post("/run", self._run)
+        runner = web.AppRunner(app, shutdown_timeout=0)
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            await runner.cleanup()
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        return web.json_response(self.identity.model_dump())
+
+    async def _run(self, request: web.Request) -> web.StreamResponse:
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
+        self.calls += 1
+        behaviour = self.behaves.pop(0) if len(self.behaves) > 1 else self.behaves[0]
+        match behaviour:
+            case "full":
+                return _error(429, "queue_full", {"retry-after": "7"})
+            case "stopping":
+                return _error(503, "stopping", {"retry-after": "2"})
+            case "slow":
+                return _error(408, "slow_body", {})
+            case "bad request":
+                return _error(400, "invalid_field", {})
+            case "hangs before":
+                await self._is_over.wait()
+        return await self._stream(request, behaviour)
+
+    async def _stream(self, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        meta = {"work": self.work, "place": 0, "step": 0, "steps": 1, "after": 0}
+        await stream.write(Frame(kind=Kind.ACCEPTED, meta=meta).encode())
+        match behaviour:
+            case "silent":
+                await self._is_over.wait()
+            case "cut":
+                await stream.write(b"\x02\x00")
+                assert request.transport is not None
+                request.transport.abort()
+            case "done":
+                await self.may_end.wait()
+                await stream.write(Frame(kind=Kind.RESULT, body=await request.read()).encode())
+        await stream.write_eof()  # "no end": the stream ends, but without a result
+        return stream
+
+
+def _error(status: int, code: str, headers: dict[str, str]) -> web.Response:
+    return web.json_response({"error": f"an error: {code}", "code": code}, status=status, headers=headers)
+
+
+@asynccontextmanager
+async def listening(*runners: FalseRunner) -> AsyncIterator[list[str]]:
+    """Lets them all listen, on loopback addresses of their own and one port; their URLs."""
+    port = free_port()
+    hosts = [f"127.0.0.{2 + index}" for index in range(len(runners))]
+    async with AsyncExitStack() as stack:
+        for each, host in zip(runners, hosts, strict=True):
+            await stack.enter_async_context(each.listening(host, port))
+        yield [f"http://{host}:{port}" for host in hosts]

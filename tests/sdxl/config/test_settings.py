@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sdxl.config.settings import MINI, ConfigurationError, Settings
+
+WEIGHTS = MINI / "base/unet/diffusion_pytorch_model.safetensors"
+
+
+def test_without_variables_the_mini_checkpoint_is_served() -> None:
+    settings = Settings.from_environment({"PATH": "/bin"})
+    assert (settings.base, settings.refiner) == (str(MINI / "base"), str(MINI / "refiner"))
+
+
+def test_variables_are_read() -> None:
+    settings = Settings.from_environment(
+        {"SDXL_MAX_ROWS": "4", "SDXL_BASE": str(MINI / "base"), "SDXL_TIMEOUT_S": "2.5"}
+    )
+    assert (settings.max_rows, settings.timeout_s) == (4, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SDXL_MAXROWS", "4", "SDXL_MAXROWS is not a setting; there are SDXL_API_KEYS, SDXL_BACKEND, "),
+        ("SDXL_MAX_ROWS", "0", "SDXL_MAX_ROWS=0: Input should be greater than or equal to 1"),
+        ("SDXL_MAX_ROWS", "four", "SDXL_MAX_ROWS=four: "),
+        ("SDXL_TIMEOUT_S", "-1", "SDXL_TIMEOUT_S=-1: "),
+        ("SDXL_DEVICE", "gpu", "SDXL_DEVICE=gpu: "),
+        ("SDXL_DTYPE", "float8", "SDXL_DTYPE=float8: "),
+        ("SDXL_BASE_URL", "base:3001", "SDXL_BASE_URL=base:3001: Value error, base:3001 is not a URL like http://"),
+        ("SDXL_REFINER_URL", "http://a:1, ftp://b", "ftp://b is not a URL"),
+        ("SDXL_RUNNER_SILENCE_S", "1", "SDXL_RUNNER_SILENCE_S=1: "),
+        ("SDXL_RUNNER_TOKEN", "short secret", "SDXL_RUNNER_TOKEN=(not shown): Value should have at least 16 items"),
+        ("SDXL_API_KEYS", "", "SDXL_API_KEYS=(not shown): Value error, every key must have 16 characters at least"),
+        ("SDXL_API_KEYS", f"{'k' * 16},short", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
+        ("SDXL_API_KEYS", f"{'k' * 16},", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
+        ("SDXL_API_KEYS", "a key with spaces in it", "SDXL_API_KEYS=(not shown): Value error, every key must have"),
+        ("SDXL_COMPILE_SIZES", "1024", "SDXL_COMPILE_SIZES=1024: Value error, 1024 is not a size like 1024x1024"),
+        ("SDXL_COMPILE_SIZES", "1024x1024,900x900", "900x900 is not a size like 1024x1024, in multiples of 8"),
+        ("SDXL_LORAS", "style", "SDXL_LORAS=style: Value error, style is not like name=path.safetensors"),
+        ("SDXL_LORAS", "a b=x.safetensors", "SDXL_LORAS=a b=x.safetensors: Value error, a b=x.safetensors is not like"),
+        ("SDXL_LORAS", "a=x.bin", "is not like name=path.safetensors"),
+        (
+            "SDXL_REFINER_LORAS",
+            "a=/no.safetensors",
+            "=a=/no.safetensors: Value error, there is no file /no.safetensors",
+        ),
+        ("SDXL_LORAS", "a=x.safetensors,a=y.safetensors", "there are two LoRAs of the name a"),
+        ("SDXL_PRESET", "hyper", "SDXL_PRESET=hyper: Input should be 'turbo', 'lightning' or 'lcm'"),
+        ("SDXL_DISTILLED", "name/model", "SDXL_DISTILLED=name/model: Value error, SDXL_PRESET must say"),
+        ("SDXL_BASE", "/no/such/folder", "SDXL_BASE=/no/such/folder: Value error, no checkpoint there"),
+    ],
+)
+def test_a_bad_variable_is_named(name: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.from_environment({name: value})
+    assert said in str(raised.value)
+
+
+def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="SDXL_REFINER"):
+        Settings.from_environment({"SDXL_REFINER": str(tmp_path)})
+
+
+def test_urls_are_a_list() -> None:
+    settings = Settings.from_environment(
+        {"SDXL_BASE_URL": "http://a:3001/, https://b.test/base", "SDXL_REFINER_URL": ""}
+    )
+    assert settings.base_url == ("http://a:3001", "https://b.test/base")
+    assert not settings.refiner_url
+
+
+def test_the_token_is_not_shown() -> None:
+    settings = Settings.from_environment({"SDXL_RUNNER_TOKEN": "a secret of 24 letters.."})
+    assert "secret" not in f"{settings} {settings!r}"
+
+
+def test_keys_are_a_list_and_not_shown() -> None:
+    settings = Settings.from_environment({"SDXL_API_KEYS": "a-secret-of-19-signs, another-secret:of-more"})
+    assert [key.get_secret_value() for key in settings.api_keys] == ["a-secret-of-19-signs", "another-secret:of-more"]
+    assert "secret-of" not in f"{settings} {settings!r}"
+    assert Settings.from_environment({}).api_keys == ()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SDXL_COMPILE": "graphs", "SDXL_OFFLOAD": "model"}, "SDXL_OFFLOAD=model: Value error, not with SDXL_COMP"),
+        (
+            {"SDXL_COMPILE": "graphs", "SDXL_BACKEND": "onnxruntime"},
+            "SDXL_COMPILE=graphs: Value error, not with SDXL_B",
+        ),
+        (
+            {"SDXL_VAE_TILING": "true", "SDXL_BACKEND": "openvino"},
+            "SDXL_VAE_TILING=true: Value error, not with SDXL_B",
+        ),
+        (
+            {"SDXL_LORAS": f"a={WEIGHTS}", "SDXL_BACKEND": "openvino"},
+            "SDXL_BACKEND=openvino: Value error, not with SD",
+        ),
+        ({"SDXL_LORAS": f"a={WEIGHTS}", "SDXL_OFFLOAD": "model"}, "SDXL_OFFLOAD=model: Value error, not with SDXL_LO"),
+        ({"SDXL_OFFLOAD": "sequential", "SDXL_QUANTIZE": "int8"}, "SDXL_QUANTIZE=int8: Value error, not with SDXL_OFF"),
+    ],
+)
+def test_settings_that_exclude_each_other(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Settings.from_environment(variables)
+    assert said in str(raised.value)
+
+
+def test_sizes_to_compile_are_pairs_of_width_and_height() -> None:
+    settings = Settings.from_environment({"SDXL_COMPILE_SIZES": "1024x1024, 1216x832"})
+    assert settings.compile_sizes == ((1024, 1024), (1216, 832))
+
+
+def test_loras_are_files_where_their_stage_is_and_names_where_it_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "a=b.safetensors"
+    file.touch()
+    given = {"SDXL_LORAS": f" style={file},", "SDXL_REFINER_LORAS": "finish=elsewhere.safetensors"}
+    settings = Settings.from_environment({**given, "SDXL_REFINER_URL": "http://refiner:3002"})
+    assert settings.loras == {"style": file}
+    assert [*settings.refiner_loras] == ["finish"]
+    with pytest.raises(ConfigurationError, match="there is no file elsewhere"):
+        Settings.from_environment(given)

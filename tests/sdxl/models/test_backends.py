@@ -1,0 +1,123 @@
+"""A backend's settings, its models beside torch's own, and its cache."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from sdxl.config import backends
+from sdxl.config.settings import ConfigurationError, Settings
+from sdxl.models.checkpoint import Checkpoint, load
+
+NAMES = ("openvino", "onnxruntime")
+
+
+def refiner(**settings: Any) -> Checkpoint:
+    return load("refiner", Settings.model_validate({"device": "cpu", **settings}), lambda tag: Path(tag))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("backends") / "not there yet"
+
+
+@pytest.fixture(scope="module")
+def own() -> Checkpoint:
+    return refiner()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def converted(request: pytest.FixtureRequest, cache: Path) -> Checkpoint:
+    return refiner(backend=request.param, backend_cache=cache)
+
+
+def inputs(rows: int, height: int, width: int) -> dict[str, Any]:
+    drawn = torch.Generator().manual_seed(rows)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=drawn)
+
+    return {
+        "sample": normal(rows, 4, height, width),
+        "timestep": torch.arange(rows) * 60,
+        "encoder_hidden_states": normal(1, 77, 128).expand(rows, -1, -1),
+        "added_cond_kwargs": {"text_embeds": normal(rows, 128), "time_ids": 100 * normal(rows, 5)},
+        "return_dict": False,
+    }
+
+
+@torch.inference_mode()
+def test_the_unet_of_any_rows_and_size(own: Checkpoint, converted: Checkpoint) -> None:
+    shapes = [(1, 16, 16), (2, 13, 18), (16, 8, 8), (3, 17, 15)]
+    kept = [converted.pipeline.unet(**inputs(*shape))[0] for shape in shapes]  # later calls must not change them
+    for shape, predicted in zip(shapes, kept, strict=True):
+        torch.testing.assert_close(predicted, own.pipeline.unet(**inputs(*shape))[0], rtol=0, atol=2e-4)
+
+
+@torch.inference_mode()
+def test_the_vae_of_any_size(own: Checkpoint, converted: Checkpoint) -> None:
+    for shape in ((16, 16), (13, 18)):
+        latents = torch.randn(1, 4, *shape, generator=torch.Generator().manual_seed(1))
+        pixels = own.pipeline.vae.decode(latents).sample
+        torch.testing.assert_close(converted.pipeline.vae.decode(latents).sample, pixels, rtol=0, atol=2e-4)
+        drawn = [
+            each.pipeline.vae.encode(pixels.clamp(-1, 1)).latent_dist.sample(torch.Generator().manual_seed(2))
+            for each in (own, converted)
+        ]
+        torch.testing.assert_close(drawn[0], drawn[1], rtol=0, atol=5e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("clip_skip", [None, 0, 1, 2])
+def test_the_text_encoder(own: Checkpoint, converted: Checkpoint, clip_skip: int | None) -> None:
+    for prompt in ("a red cube", " ".join(["a red cube"] * 40)):
+        expected, got = (each.prompts.encode(prompt, None, clip_skip) for each in (own, converted))
+        torch.testing.assert_close(got, expected, rtol=0, atol=2e-4)
+
+
+def test_no_weights_are_left_in_torch(converted: Checkpoint) -> None:
+    pipeline = converted.pipeline
+    models = (pipeline.unet, pipeline.vae, pipeline.text_encoder_2)
+    assert [name for model in models for name, _ in model.named_parameters()] == []
+
+
+def test_what_is_in_the_cache_is_not_written_again(converted: Checkpoint, cache: Path) -> None:
+    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*.onnx")}
+    assert len(files) == 4  # the UNet, the VAE's halves and a text encoder, of both backends
+    assert {path.parent.parent for path in files} == {cache}
+    other = refiner(backend=NAMES[1], backend_cache=cache)
+    assert other.digest == converted.digest
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.onnx")} == files
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_package_that_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(backends, "find_spec", lambda package: None if package == name else find(package))
+    said = f"SDXL_BACKEND={name}: .*{name} not installed; pip install -r requirements-{name}.txt"
+    with pytest.raises(ConfigurationError, match=said):
+        Settings.from_environment({"SDXL_BACKEND": name})
+
+
+@pytest.mark.parametrize("other", [{"SDXL_DEVICE": "cuda"}, {"SDXL_DTYPE": "bfloat16"}], ids=str)
+def test_only_float32_on_the_cpu(other: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"SDXL_BACKEND=openvino: .*it is for SDXL_DEVICE=cpu and"):
+        Settings.from_environment({"SDXL_BACKEND": "openvino", **other})
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(ConfigurationError, match="SDXL_BACKEND=tensorrt: "):
+        Settings.from_environment({"SDXL_BACKEND": "tensorrt"})
+
+
+def test_auto_is_the_fastest_that_is_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for dtype, is_torch in (("float32", False), ("bfloat16", True)):
+        unet = refiner(backend="auto", backend_cache=cache, dtype=dtype).pipeline.unet
+        assert isinstance(unet, UNet2DConditionModel) is is_torch
+    monkeypatch.setattr(backends, "find_spec", lambda _: None)
+    assert isinstance(refiner(backend="auto").pipeline.unet, UNet2DConditionModel)

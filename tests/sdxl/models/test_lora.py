@@ -1,0 +1,145 @@
+"""LoRAs loaded and switched by `LoadedLoras` do what diffusers' load_lora_weights and set_adapters do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sdxl.config.settings import MINI, ConfigurationError, Settings
+from sdxl.models.lora import load_loras
+from sdxl.request.loras import Adapters
+from tests.sdxl.models.lora_files import RANK, write_diffusers, write_kohya, write_sgm
+
+ALL = ["unet", "text_encoder", "text_encoder_2"]
+
+
+def base() -> Any:
+    return StableDiffusionXLPipeline.from_pretrained(MINI / "base", add_watermarker=False)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Any:
+    return base()
+
+
+def settings(**files: Path) -> Settings:
+    return Settings(loras=",".join(f"{name}={path}" for name, path in files.items()))  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def outputs(pipeline: Any) -> list[Tensor]:
+    """What the text encoders and the UNet make of one prompt and of noise."""
+    embeddings, _, pooled, _ = pipeline.encode_prompt("a red cube", device="cpu", do_classifier_free_guidance=False)
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    conditions = {"text_embeds": pooled, "time_ids": torch.tensor([[128.0, 128, 0, 0, 128, 128]])}
+    noise = pipeline.unet(latents, 500, encoder_hidden_states=embeddings, added_cond_kwargs=conditions).sample
+    return [embeddings, pooled, noise]
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`")  # of diffusers' own
+def test_switching_is_set_adapters(plain: Any, tmp_path: Path) -> None:
+    files = {
+        "style.v1": write_diffusers(tmp_path / "style.safetensors", plain, ALL, seed=1),
+        "object": write_kohya(tmp_path / "object.safetensors", plain, ALL, seed=2, alpha=RANK / 2),
+        "offset": write_sgm(tmp_path / "offset.safetensors", plain, seed=3),
+    }
+    reference = base()
+    for index, path in enumerate(files.values()):
+        reference.load_lora_weights(str(path), adapter_name=f"other_{index}")
+    inner = {name: f"other_{index}" for index, name in enumerate(files)}
+    pipeline = base()
+    loras = load_loras(pipeline, "base", settings(**files))
+    without = outputs(plain)
+    assert same(outputs(pipeline), without)
+    choices: list[Adapters] = [
+        (("style.v1", 0.7),), (), (("object", -1.0),), (("offset", 1.5),), (("object", 0.5), ("offset", 1.0)), (),
+        (("offset", 0.3), ("style.v1", 1.0)), (("offset", 0.2), ("style.v1", 1.0)),
+    ]  # fmt: skip
+    for choice in choices:
+        loras.switch(choice)
+        got = outputs(pipeline)
+        if not choice:
+            assert same(got, without), "the same bytes"
+            continue
+        reference.set_adapters([inner[name] for name, _ in choice], [scale for _, scale in choice])
+        assert same(got, outputs(reference))
+        changed = [not torch.equal(a, b) for a, b in zip(got, without, strict=True)]
+        assert changed == ([False, False, True] if choice == (("offset", 1.5),) else [True, True, True])
+
+
+@pytest.mark.parametrize("write", [write_kohya, write_sgm])
+def test_every_layout_of_the_same_lora(plain: Any, tmp_path: Path, write: Callable[..., Path]) -> None:
+    """Over each linear layer and convolution of the UNet, as in the offset example, and at half its alpha."""
+    # kohya's scripts, which have the original layout's names for SDXL, never wrote diffusers' name of these.
+    everything = "^(?!add_embedding)" if write is write_kohya else ""
+    files = {"a": write_diffusers(tmp_path / "a.safetensors", plain, ["unet"], seed=4, modules=everything)}
+    extra = {"parts": ["unet"]} if write is write_kohya else {}
+    files["b"] = write(tmp_path / "b.safetensors", plain, seed=4, modules=everything, alpha=RANK / 2, **extra)
+    pipeline = base()
+    loras = load_loras(pipeline, "base", settings(**files))
+    loras.switch((("a", 0.5),))
+    one = outputs(pipeline)
+    loras.switch((("b", 1.0),))
+    for got, wanted in zip(outputs(pipeline), one, strict=True):
+        torch.testing.assert_close(got, wanted)  # not to the bit: where a tensor lies in memory changes the last ones
+
+
+def _spoiled(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Path:
+    save_file(change(load_file(path)), path)
+    return path
+
+
+SPOILED: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]] = {
+    "no tensors": (lambda _: {}, "it has no tensors"),
+    "other names": (lambda t: {f"model.{name}": tensor for name, tensor in t.items()}, "it has model.unet"),
+    "no lora": (lambda t: {name.replace("lora", "laro"): tensor for name, tensor in t.items()}, "it has unet."),
+    "a layer that is not there": (
+        lambda t: {**t, "unet.no.lora_A.weight": torch.ones(4, 8), "unet.no.lora_B.weight": torch.ones(8, 4)},
+        "tensors, the model has a place for ",
+    ),
+    "half of a pair": (lambda t: dict(list(t.items())[1:]), "tensors, the model has a place for "),
+    "other widths": (lambda t: {n: tensor[:, :-1].contiguous() for n, tensor in t.items()}, "cannot be loaded"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+@pytest.mark.parametrize("fault", SPOILED)
+def test_what_does_not_fit_is_named(plain: Any, tmp_path: Path, fault: str, part: str) -> None:
+    change, said = SPOILED[fault]
+    path = _spoiled(write_diffusers(tmp_path / "lora.safetensors", plain, [part], seed=1), change)
+    with pytest.raises(
+        ConfigurationError, match=rf"^SDXL_LORAS: mine={re.escape(str(path))} cannot be loaded: "
+    ) as raised:
+        load_loras(base(), "base", settings(mine=path))
+    assert said in str(raised.value) or part == "text_encoder"
+
+
+def test_no_pickle_and_no_broken_file(tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    torch.save({"unet.a.lora_A.weight": torch.ones(1)}, path)
+    with pytest.raises(ConfigurationError, match="cannot be loaded: SafetensorError"):
+        load_loras(base(), "base", settings(mine=path))
+
+
+def test_a_lora_of_the_base_does_not_fit_the_refiner(plain: Any, tmp_path: Path) -> None:
+    refiner = StableDiffusionXLImg2ImgPipeline.from_pretrained(MINI / "refiner", add_watermarker=False)
+    for parts, said in (
+        (["unet"], "cannot be loaded"),
+        (["text_encoder"], "LoRA for this model's unet, text_encoder_2"),
+    ):
+        path = write_diffusers(tmp_path / "lora.safetensors", plain, parts, seed=1)
+        with pytest.raises(ConfigurationError, match=said) as raised:
+            load_loras(refiner, "refiner", Settings(refiner_loras=f"mine={path}"))  # type: ignore[arg-type]
+        assert str(raised.value).startswith("SDXL_REFINER_LORAS: mine=")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
+from sdxl.request.settled import Defaults
+
+OWN = Defaults(width=128, height=128, guidance_scale=3.0, refiner_guidance_scale=1.0)
+
+
+def settled(defaults: Defaults = OWN, **fields: Any) -> Any:
+    return GenerationRequest(prompt="a", seed=1, **fields).with_defaults(defaults)
+
+
+def test_what_is_left_out_is_the_checkpoints() -> None:
+    wanted = settled()
+    assert (wanted.width, wanted.height, wanted.num_inference_steps, wanted.scheduler) == (128, 128, 30, "euler")
+    assert (wanted.guidance_scale, wanted.refiner_guidance_scale) == (3.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "base", "refiner"),
+    [
+        ({"guidance_scale": 5.0}, 5.0, 5.0),
+        ({"refiner_guidance_scale": 2.0}, 3.0, 2.0),
+        ({"guidance_scale": 5.0, "refiner_guidance_scale": 2.0}, 5.0, 2.0),
+        ({"guidance_scale": 0.0}, 0.0, 0.0),
+    ],
+)
+def test_guidance_counts_for_both_stages(fields: dict[str, Any], base: float, refiner: float) -> None:
+    wanted = settled(**fields)
+    assert (wanted.guidance_scale, wanted.refiner_guidance_scale) == (base, refiner)
+
+
+def test_without_defaults_of_its_own_a_checkpoint_guides_both_alike() -> None:
+    assert settled(Defaults()).refiner_guidance_scale == 5.0
+    assert RefineRequest(prompt="a", seed=1).with_defaults(Defaults()).guidance_scale == 5.0
+
+
+def test_refine_takes_the_refiners_guidance() -> None:
+    assert RefineRequest(prompt="a", seed=1).with_defaults(OWN).guidance_scale == 1.0
+    assert RefineRequest(prompt="a", seed=1, guidance_scale=4.0).with_defaults(OWN).guidance_scale == 4.0
+
+
+def test_an_edit_has_strengths_of_its_own() -> None:
+    request = EditRequest(prompt="a", seed=1)
+    assert request.with_defaults(OWN, has_mask=False).strength == 0.8
+    assert request.with_defaults(OWN, has_mask=True).strength == 0.9999
+    assert EditRequest(prompt="a", seed=1, strength=0.2).with_defaults(OWN, has_mask=True).strength == 0.2
+
+
+def test_an_edit_is_refined_unless_the_checkpoint_has_no_refiner() -> None:
+    request = EditRequest(prompt="a", seed=1)
+    for refine, expected in (("ensemble", "ensemble"), ("sdedit", "ensemble"), ("none", "none")):
+        own = OWN.model_copy(update={"refine": refine})
+        assert request.with_defaults(own, has_mask=False).refine == expected
+
+
+def test_an_edit_takes_both_stages_guidance() -> None:
+    wanted = EditRequest(prompt="a", seed=1).with_defaults(OWN, has_mask=False)
+    assert (wanted.guidance_scale, wanted.refiner_guidance_scale) == (3.0, 1.0)
+    wanted = EditRequest(prompt="a", seed=1, guidance_scale=5.0).with_defaults(OWN, has_mask=False)
+    assert (wanted.guidance_scale, wanted.refiner_guidance_scale) == (5.0, 5.0)
+
+
+def test_a_seed_must_have_been_drawn() -> None:
+    with pytest.raises(ValidationError, match="seed"):
+        GenerationRequest(prompt="a").with_defaults(OWN)
+
+
+def test_an_empty_negative_prompt_is_not_none() -> None:
+    assert settled(negative_prompt="").negative_prompt == ""
+    assert settled().negative_prompt is None
