@@ -28,14 +28,11 @@ from sdxl.request.fields import MAX_REQUEST_BYTES, Pair
 from sdxl.request.limits import Limits
 from sdxl.request.requests import EditRequest, GenerationRequest
 from sdxl.request.settled import Edit, Generation
+from sdxl.request.shared import SharedFields
 from stepbatch.denoising import Conditioning, Denoising
 
 # Fields of a request that the refiner needs just as they are.
-AS_REQUESTED = {
-    *("prompt", "prompt_2", "negative_prompt", "negative_prompt_2", "clip_skip"),
-    *("crops_coords_top_left", "negative_crops_coords_top_left", "aesthetic_score", "negative_aesthetic_score"),
-    *("scheduler", "num_inference_steps", "guidance_rescale", "guidance_end", "seed", "loras"),
-}
+AS_REQUESTED = {*SharedFields.model_fields, "scheduler", "num_inference_steps", "seed"}
 KNOWN_LORAS = {**SETTINGS.loras, **SETTINGS.refiner_loras}
 MAX_EDIT_BYTES = MAX_REQUEST_BYTES + 4 * SETTINGS.max_pixels  # red, green, blue, and a mask
 DOOR = Door(SETTINGS, {"/run": MAX_REQUEST_BYTES, "/edit": MAX_EDIT_BYTES})

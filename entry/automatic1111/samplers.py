@@ -5,31 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from sdxl.errors import invalid_field
-from sdxl.request.fields import SamplerName
+from sdxl.request.samplers import KARRAS, SAMPLERS, UNIFORM, SamplerName
 
-AUTOMATIC, UNIFORM, KARRAS = "Automatic", "Uniform", "Karras"
-# By sampler, then by schedule. Automatic is what AUTOMATIC1111 itself takes with that sampler, if we have it.
-SAMPLERS: dict[str, dict[str, SamplerName]] = {
-    "Euler": {AUTOMATIC: "euler", UNIFORM: "euler"},
-    "Euler a": {AUTOMATIC: "euler_ancestral", UNIFORM: "euler_ancestral"},
-    "Heun": {AUTOMATIC: "heun", UNIFORM: "heun"},
-    "DPM++ 2M": {AUTOMATIC: "dpmpp_2m_karras", KARRAS: "dpmpp_2m_karras", UNIFORM: "dpmpp_2m"},
-    "DPM++ 2M SDE": {AUTOMATIC: "dpmpp_2m_sde", UNIFORM: "dpmpp_2m_sde"},
-    "DDIM": {AUTOMATIC: "ddim", UNIFORM: "ddim"},
-    "PLMS": {AUTOMATIC: "pndm", UNIFORM: "pndm"},
-    "UniPC": {AUTOMATIC: "unipc", UNIFORM: "unipc"},
-    "DEIS": {AUTOMATIC: "deis", UNIFORM: "deis"},
-    "LCM": {AUTOMATIC: "lcm", UNIFORM: "lcm"},
-}
-ALIASES = {
-    "Euler": ["k_euler"],
-    "Euler a": ["k_euler_a", "k_euler_ancestral"],
-    "Heun": ["k_heun"],
-    "DPM++ 2M": ["k_dpmpp_2m"],
-    "DPM++ 2M SDE": ["k_dpmpp_2m_sde"],
-    "LCM": ["k_lcm"],
-}
-_LABELS = {name.lower(): label for label in SAMPLERS for name in (label, *ALIASES.get(label, ()))}
+AUTOMATIC = "Automatic"
+
+
+def _by_label() -> dict[str, dict[str, SamplerName]]:
+    """Our samplers by AUTOMATIC1111's label, then by its schedule."""
+    table: dict[str, dict[str, SamplerName]] = {}
+    for name, sampler in SAMPLERS.items():
+        schedules = table.setdefault(sampler.label, {})
+        if sampler.is_automatic:
+            schedules[AUTOMATIC] = name
+        schedules[sampler.schedule] = name
+    return table
+
+
+BY_LABEL = _by_label()
+_ALIASES = {sampler.label: list(sampler.aliases) for sampler in SAMPLERS.values()}
+_LABELS = {name.lower(): label for label, aliases in _ALIASES.items() for name in (label, *aliases)}
 _SCHEDULES = {schedule.lower(): schedule for schedule in (AUTOMATIC, UNIFORM, KARRAS)}
 
 
@@ -40,8 +34,8 @@ def our_sampler(sampler: str | None, schedule: str | None) -> SamplerName | None
         name, suffix = name.removesuffix(" karras"), KARRAS
     label = _LABELS.get(name)
     if label is None:
-        raise invalid_field("sampler_name", sampler, ", ".join(SAMPLERS))
-    there_are = SAMPLERS[label]
+        raise invalid_field("sampler_name", sampler, ", ".join(BY_LABEL))
+    there_are = BY_LABEL[label]
     wanted = _SCHEDULES.get((schedule or AUTOMATIC).lower(), "")
     wanted = suffix if suffix and wanted == AUTOMATIC else wanted
     if wanted not in there_are:
@@ -51,7 +45,7 @@ def our_sampler(sampler: str | None, schedule: str | None) -> SamplerName | None
 
 def sampler_items() -> list[dict[str, Any]]:
     """As GET /sdapi/v1/samplers lists them."""
-    return [{"name": label, "aliases": ALIASES.get(label, []), "options": {}} for label in SAMPLERS]
+    return [{"name": label, "aliases": _ALIASES[label], "options": {}} for label in BY_LABEL]
 
 
 def schedule_items() -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from typing import Any, get_args
 import gradio as gr
 
 from entry.page.bounds import bounds
-from sdxl.request.fields import OutputFormat, RefineMode, SamplerName
+from sdxl.request.fields import OutputFormat, RefineMode
+from sdxl.request.samplers import SamplerName
 
 UNTOUCHED = ("default", "")  # a field that is left out: the checkpoint's default counts
 VIEW = """

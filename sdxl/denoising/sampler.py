@@ -10,39 +10,19 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from diffusers import (
-    DDIMScheduler,
-    DEISMultistepScheduler,
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    HeunDiscreteScheduler,
-    LCMScheduler,
-    PNDMScheduler,
-    SchedulerMixin,
-    UniPCMultistepScheduler,
-)
+import diffusers
+from diffusers import SchedulerMixin
 from torch import Tensor
 
 from sdxl.errors import RelayError, invalid_field
-from sdxl.request.fields import SamplerName
+from sdxl.request.samplers import SAMPLERS, SamplerName
 
 TRAINING_TIMESTEPS = 1_000
 
-# To add a sampler: a line here, its name in `fields.SamplerName`, and the parity tests take it up.
-SAMPLERS: dict[SamplerName, tuple[Any, dict[str, object]]] = {
-    "euler": (EulerDiscreteScheduler, {}),
-    "euler_ancestral": (EulerAncestralDiscreteScheduler, {}),
-    "heun": (HeunDiscreteScheduler, {}),
-    "ddim": (DDIMScheduler, {}),
-    "pndm": (PNDMScheduler, {}),
-    "dpmpp_2m": (DPMSolverMultistepScheduler, {}),
-    "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
-    "dpmpp_2m_sde": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
-    "unipc": (UniPCMultistepScheduler, {}),
-    "deis": (DEISMultistepScheduler, {}),
-    "lcm": (LCMScheduler, {}),
-}
+
+def diffusers_class(name: SamplerName) -> Any:
+    """The class of diffusers' scheduler."""
+    return getattr(diffusers, SAMPLERS[name].diffusers_class)
 
 
 def make_sampler(name: SamplerName, config: Mapping[str, Any]) -> Any:
@@ -53,8 +33,7 @@ def make_sampler(name: SamplerName, config: Mapping[str, Any]) -> Any:
 @cache
 def _prototype(name: SamplerName, config: str) -> Any:
     """Never stepped, only copied: to make one takes a millisecond, and some log a warning each time."""
-    sampler_class, options = SAMPLERS[name]
-    return sampler_class.from_config(json.loads(config), **options)
+    return diffusers_class(name).from_config(json.loads(config), **SAMPLERS[name].options)
 
 
 def digest(sampler: SchedulerMixin) -> str:

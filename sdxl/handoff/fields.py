@@ -1,36 +1,16 @@
 """The fields of a hand-off: what the refiner must know to go on, apart from the tensors."""
 
 import json
-from typing import Annotated, Literal, Self
+from functools import cache
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json
 
 from sdxl.errors import shorten
-from sdxl.request.fields import (
-    ClipSkip,
-    Guidance,
-    GuidanceEnd,
-    Pair,
-    Prompt,
-    SamplerName,
-    Score,
-    Seed,
-    Share,
-    Side,
-    Steps,
-    Strength,
-    Text,
-)
-from sdxl.request.loras import Loras
+from sdxl.request.fields import Guidance, Pair, Seed, Side, Steps, Strength
+from sdxl.request.samplers import SamplerName
+from sdxl.request.shared import SharedFields
 
 
 class HandOffError(ValueError):
@@ -41,17 +21,11 @@ class MetadataFieldError(HandOffError):
     """A metadata field is missing, unknown or invalid."""
 
 
-def _from_json_text(value: object) -> object:
-    """Read a metadata string; a value that Python code passes to the constructor stays as it is."""
-    return from_json(value, allow_inf_nan=False) if isinstance(value, str) else value
+Cutoff = Annotated[int, Field(ge=0, le=1_000)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-_JSON = BeforeValidator(_from_json_text)
-_Cutoff = Annotated[int, Field(ge=0, le=1_000)]
-_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class HandOffFields(BaseModel):
+class HandOffFields(SharedFields):
     """What the refiner must know to go on, apart from the tensors.
 
     The bounds are those of a request. The constructor takes typed values and raises pydantic's
@@ -59,44 +33,30 @@ class HandOffFields(BaseModel):
     (height, width) or (top, left), in pixels, as in diffusers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(strict=True, validate_default=True)
 
     mode: Literal["ensemble", "sdedit"]
-    cutoff: Annotated[_Cutoff | None, _JSON] = None
+    """ensemble: the refiner goes on where the base stopped; sdedit: it adds noise to the latents first."""
+    cutoff: Cutoff | None = None
     """Training timestep at which the base stopped; with mode "ensemble", and only then."""
-    strength: Annotated[Strength | None, _JSON] = None
+    strength: Strength | None = None
     """Share of the noise levels that the refiner goes back; with mode "sdedit", and only then."""
-
-    prompt: Prompt
-    prompt_2: Text | None = None
-    negative_prompt: Text | None = None
-    negative_prompt_2: Text | None = None
-    clip_skip: Annotated[ClipSkip | None, _JSON] = None
-
-    width: Annotated[Side, _JSON]
-    height: Annotated[Side, _JSON]
-    original_size: Annotated[Pair, _JSON]
-    crops_coords_top_left: Annotated[Pair, _JSON]
-    target_size: Annotated[Pair, _JSON]
-    negative_original_size: Annotated[Pair, _JSON]
-    negative_crops_coords_top_left: Annotated[Pair, _JSON]
-    negative_target_size: Annotated[Pair, _JSON]
-    aesthetic_score: Annotated[Score, _JSON]
-    negative_aesthetic_score: Annotated[Score, _JSON]
-
+    width: Side
+    height: Side
+    original_size: Pair
+    target_size: Pair
+    negative_original_size: Pair
+    negative_target_size: Pair
     scheduler: SamplerName
-    sampler_digest: _Digest
+    sampler_digest: Digest
     """SHA-256 of the sampler's canonical configuration."""
-    num_inference_steps: Annotated[Steps, _JSON]
-    guidance_scale: Annotated[Guidance, _JSON]
-    guidance_rescale: Annotated[Share, _JSON]
-    guidance_end: Annotated[GuidanceEnd, _JSON]
-    """Share of num_inference_steps, counted from noise, after which there is no guidance."""
-    seed: Annotated[Seed, _JSON]
-    loras: Annotated[Loras, _JSON] = None
-    """Those of the request; the refiner applies which it has."""
-    base_digest: _Digest
-    """Digest of the base checkpoint."""
+    num_inference_steps: Steps
+    """Of the whole picture, both stages together."""
+    guidance_scale: Guidance
+    """The refiner's."""
+    seed: Seed
+    base_digest: Digest
+    """SHA-256 of the base checkpoint."""
 
     @field_validator("cutoff", "strength")
     @classmethod
@@ -123,10 +83,35 @@ class HandOffFields(BaseModel):
         for name in metadata:  # here rather than by pydantic, which would describe thousands one by one
             if name not in cls.model_fields:
                 raise MetadataFieldError(f"hand-off field {shorten(name)}: there is no such field")
+        for name, field in cls.model_fields.items():
+            if field.default is not None and name not in metadata:  # None is written by leaving it out, all else is not
+                raise MetadataFieldError(f"hand-off field {name}: got nothing; the field is required")
         try:
-            return cls.model_validate(metadata)
+            return cls.model_validate({name: _read(name, text) for name, text in metadata.items()})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = ".".join(map(str, first["loc"]))
-            got = "nothing" if first["type"] == "missing" else shorten(first["input"])
-            raise MetadataFieldError(f"hand-off field {name}: got {got}; allowed: {first['msg']}") from None
+            raise MetadataFieldError(
+                f"hand-off field {name}: got {shorten(first['input'])}; allowed: {first['msg']}"
+            ) from None
+
+
+def _read(name: str, text: str) -> Any:
+    """A field's value from its string. Raises MetadataFieldError for what is not JSON."""
+    if name in _texts():
+        return text
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise MetadataFieldError(f"hand-off field {name}: got {shorten(text)}; allowed: JSON ({error})") from None
+
+
+@cache
+def _texts() -> frozenset[str]:
+    """The names of the fields that are texts."""
+    properties = HandOffFields.model_json_schema()["properties"]
+    return frozenset(
+        name
+        for name, schema in properties.items()
+        if "string" in {option.get("type") for option in (schema, *schema.get("anyOf", ()))}
+    )

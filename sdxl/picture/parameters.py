@@ -9,16 +9,10 @@ from __future__ import annotations
 import re
 
 from sdxl.picture.record import AnyRecord
-from sdxl.request.fields import SamplerName
 from sdxl.request.requests import EditRequest, RefineRequest
+from sdxl.request.samplers import SAMPLERS
 from sdxl.version import PRODUCT
 
-# AUTOMATIC1111's names for the samplers; deis is not among its own, other programs call it so.
-SAMPLERS: dict[SamplerName, str] = {
-    "euler": "Euler", "euler_ancestral": "Euler a", "heun": "Heun", "ddim": "DDIM", "pndm": "PLMS",
-    "dpmpp_2m": "DPM++ 2M", "dpmpp_2m_karras": "DPM++ 2M", "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "unipc": "UniPC", "deis": "DEIS", "lcm": "LCM",
-}  # fmt: skip
 HASH_CHARACTERS = 10  # of a digest, as AUTOMATIC1111 shows it
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -38,11 +32,11 @@ def parameters_text(record: AnyRecord) -> str:
 def _pairs(record: AnyRecord) -> dict[str, str]:
     """Without commas, colons and quotes, so that none needs quoting."""
     request, base, refiner = record.request, record.checkpoints.base, record.checkpoints.refiner
-    sampler = request.scheduler or "euler"
+    sampler = SAMPLERS[request.scheduler or "euler"]
     pairs = {
         "Steps": f"{request.num_inference_steps}",
-        "Sampler": SAMPLERS[sampler],
-        "Schedule type": "Karras" if sampler == "dpmpp_2m_karras" else "Uniform",
+        "Sampler": sampler.label,
+        "Schedule type": sampler.schedule,
         "CFG scale": f"{request.guidance_scale:g}",
         "Seed": f"{request.seed}",
         "Size": f"{record.width}x{record.height}",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from sdxl.errors import invalid_field
-from sdxl.request.fields import Guidance, SamplerName, Steps, StrictModel
+from sdxl.request.fields import Guidance, Steps, StrictModel
+from sdxl.request.samplers import SamplerName
 
 
 class Asked(Protocol):

@@ -11,10 +11,6 @@ MAX_REQUEST_BYTES = 256_000  # as JSON: four texts of 2,000 characters, each esc
 MAX_SEED = 2**32 - 1
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 8_192
 
-SamplerName = Literal[
-    "euler", "euler_ancestral", "heun", "ddim", "pndm", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde",
-    "unipc", "deis", "lcm",
-]  # fmt: skip
 RefineMode = Literal["ensemble", "sdedit", "none"]
 EditRefineMode = Literal["ensemble", "none"]
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -51,6 +47,6 @@ ClipSkip = Annotated[Integer, Field(ge=0, le=31)]  # the checkpoint's own depth 
 
 
 class StrictModel(BaseModel):
-    """Frozen; a field that it does not know is an error."""
+    """Frozen; a field that it does not know is an error. The texts under its fields are their descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)

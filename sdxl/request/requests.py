@@ -11,68 +11,67 @@ from typing import Annotated
 from pydantic import Field, Strict, field_validator
 
 from sdxl.request.fields import (
-    ClipSkip,
     EditRefineMode,
     Guidance,
-    GuidanceEnd,
     Integer,
     OpenShare,
     OutputFormat,
     Pair,
-    Prompt,
     RefineMode,
-    SamplerName,
-    Score,
     Seed,
-    Share,
     Side,
     Steps,
     Strength,
-    StrictModel,
-    Text,
 )
-from sdxl.request.loras import Loras
+from sdxl.request.samplers import SamplerName
 from sdxl.request.settled import Defaults, Edit, Generation, Refinement
+from sdxl.request.shared import SharedFields
 
 
-class _Request(StrictModel):
+class _Request(SharedFields):
     """The fields that all endpoints have. Pairs are (height, width) or (top, left) in pixels, as in diffusers."""
 
-    prompt: Prompt
-    prompt_2: Text | None = None
-    negative_prompt: Text | None = None
-    negative_prompt_2: Text | None = None
     num_inference_steps: Steps | None = None
+    """Denoising steps of both stages together."""
     guidance_scale: Guidance | None = None
-    guidance_rescale: Share = 0.0
-    guidance_end: GuidanceEnd = 1.0
+    """How strongly the prompt counts. Up to 1 means no guidance, and half the work."""
     seed: Seed | None = None
+    """Where the noise begins. Without one, a seed is drawn; the answer says which."""
     scheduler: SamplerName | None = None
+    """The sampler, by the name of diffusers' scheduler."""
     strength: Strength | None = None
-    aesthetic_score: Score = 6.0
-    negative_aesthetic_score: Score = 2.5
+    """How much of the way to noise to go back."""
     original_size: Pair | None = None
-    crops_coords_top_left: Pair = (0, 0)
+    """Size conditioning: the original's (height, width); without it, the picture's own size."""
     target_size: Pair | None = None
+    """Size conditioning: the (height, width) that the picture is to look like; without it, its own."""
     negative_original_size: Pair | None = None
-    negative_crops_coords_top_left: Pair = (0, 0)
+    """The same for the negative prompt; without it, original_size."""
     negative_target_size: Pair | None = None
-    clip_skip: ClipSkip | None = None
-    loras: Loras = None
+    """The same for the negative prompt; without it, target_size."""
     output_format: OutputFormat = "png"
+    """The file's format."""
     quality: Annotated[Integer, Field(ge=1, le=100)] = 90
+    """Of a JPEG or WebP file."""
     watermark: Annotated[bool, Strict()] = True
+    """Whether the picture carries SDXL's invisible watermark."""
     metadata: Annotated[bool, Strict()] = True
+    """Whether the file says how the picture was made."""
 
 
 class GenerationRequest(_Request):
     """A picture from a prompt (`POST /generate`)."""
 
     width: Side | None = None
+    """Pixels; without it, the checkpoint's native size."""
     height: Side | None = None
+    """Pixels; without it, the checkpoint's native size."""
     refiner_guidance_scale: Guidance | None = None
+    """The refiner's guidance_scale; without it, the base's."""
     refine: RefineMode | None = None
+    """ensemble: hand over at the cutoff; sdedit: refine the base's finished latents; none: no refiner."""
     high_noise_frac: OpenShare | None = None
+    """With ensemble: the base's share of the noise levels."""
 
     def with_defaults(self, defaults: Defaults) -> Generation:
         """Settles what was left out; the seed must have been drawn (else pydantic's ValidationError).
@@ -87,6 +86,7 @@ class StreamRequest(GenerationRequest):
     """A picture from a prompt, with what is to be told meanwhile (`POST /generate_stream`)."""
 
     previews: Annotated[Integer, Field(ge=0, le=20)] = 0
+    """How many previews to send, spread evenly over all steps."""
 
     @property
     def generation(self) -> GenerationRequest:
@@ -119,9 +119,13 @@ class EditRequest(_FormRequest):
     """A picture changed by a prompt (`POST /edit`); its file, and a mask's, come in fields of their own."""
 
     refiner_guidance_scale: Guidance | None = None
+    """The refiner's guidance_scale; without it, the base's."""
     refine: EditRefineMode | None = None
+    """ensemble or none. If the strength leaves the base no step above the cutoff, the refiner edits alone."""
     high_noise_frac: OpenShare | None = None
+    """With ensemble: the base's share of the noise levels."""
     paste_original: Annotated[bool, Strict()] = True
+    """Whether the original's own pixels come back where the mask is black."""
 
     def with_defaults(self, defaults: Defaults, *, has_mask: bool) -> Edit:
         """Settles what was left out, as `GenerationRequest.with_defaults` does."""

@@ -13,44 +13,33 @@ from sdxl.request.fields import (
     OpenShare,
     Pair,
     RefineMode,
-    SamplerName,
+    Seed,
     Side,
     Steps,
     Strength,
     StrictModel,
 )
-from sdxl.request.loras import Loras
+from sdxl.request.samplers import SamplerName
+from sdxl.request.shared import SharedFields
 
 
-class _Settled(StrictModel):
-    prompt: str
-    prompt_2: str | None = None
-    negative_prompt: str | None = None
-    negative_prompt_2: str | None = None
-    num_inference_steps: int
-    guidance_scale: float
-    guidance_rescale: float
-    guidance_end: float
-    seed: int
+class _Settled(SharedFields):
+    num_inference_steps: Steps
+    guidance_scale: Guidance
+    seed: Seed
     scheduler: SamplerName
-    strength: float
-    aesthetic_score: float
-    negative_aesthetic_score: float
+    strength: Strength
     original_size: Pair | None = None
-    crops_coords_top_left: Pair
     target_size: Pair | None = None
     negative_original_size: Pair | None = None
-    negative_crops_coords_top_left: Pair
     negative_target_size: Pair | None = None
-    clip_skip: int | None = None
-    loras: Loras = None
 
 
 class _OfBothStages(_Settled):
     """Without an original or target size, the picture's own counts."""
 
-    refiner_guidance_scale: float
-    high_noise_frac: float
+    refiner_guidance_scale: Guidance
+    high_noise_frac: OpenShare
 
     @model_validator(mode="before")
     @classmethod
@@ -61,8 +50,8 @@ class _OfBothStages(_Settled):
 class Generation(_OfBothStages):
     """A `GenerationRequest` with nothing left open."""
 
-    width: int
-    height: int
+    width: Side
+    height: Side
     refine: RefineMode
 
 

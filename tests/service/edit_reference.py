@@ -11,7 +11,8 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaint
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdxl.denoising.sampler import SAMPLERS
+from sdxl.denoising.sampler import diffusers_class
+from sdxl.request.samplers import SAMPLERS, SamplerName
 from tests.service.reference import REFINER_ONLY, Reference, ending_guidance
 
 Pixels = NDArray[np.uint8]
@@ -36,7 +37,7 @@ class EditReference:
         *,
         seed: int,
         strength: float,
-        scheduler: str = "euler",
+        scheduler: SamplerName = "euler",
         refine: str = "ensemble",
         high_noise_frac: float = 0.8,
         refiner_guidance_scale: float | None = None,
@@ -63,7 +64,7 @@ class EditReference:
         return np.asarray(refiner(**for_refiner).images[0])
 
     def by_refiner_alone(
-        self, picture: Image.Image, mask: Image.Image | None = None, *, seed: int, scheduler: str, **fields: Any
+        self, picture: Image.Image, mask: Image.Image | None = None, *, seed: int, scheduler: SamplerName, **fields: Any
     ) -> Pixels:
         """From the latents that the VAE draws; the refiner is given those, not the picture."""
         _, refiner = self._pipelines(mask, scheduler)
@@ -76,8 +77,8 @@ class EditReference:
         latents = drawn * vae.config.scaling_factor
         return np.asarray(refiner(image=latents, generator=generator, **fields).images[0])
 
-    def _pipelines(self, mask: Image.Image | None, scheduler: str) -> tuple[Any, Any]:
-        sampler, options = SAMPLERS[scheduler]  # type: ignore[index]
+    def _pipelines(self, mask: Image.Image | None, scheduler: SamplerName) -> tuple[Any, Any]:
+        sampler, options = diffusers_class(scheduler), SAMPLERS[scheduler].options
         own_config = (self.of.base.own_scheduler_config, self.of.refiner.own_scheduler_config)
         chosen = [pipelines[mask is not None] for pipelines in (self.base, self.refiner)]
         for pipeline, config in zip(chosen, own_config, strict=True):

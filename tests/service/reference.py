@@ -18,7 +18,8 @@ from diffusers.callbacks import SDXLCFGCutoffCallback
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdxl.denoising.sampler import SAMPLERS
+from sdxl.denoising.sampler import diffusers_class
+from sdxl.request.samplers import SAMPLERS, SamplerName
 
 REFINER_ONLY = ("aesthetic_score", "negative_aesthetic_score")
 
@@ -43,7 +44,7 @@ class Reference:
         self,
         *,
         seed: int,
-        scheduler: str = "euler",
+        scheduler: SamplerName = "euler",
         refine: str = "ensemble",
         high_noise_frac: float = 0.8,
         strength: float = 0.3,
@@ -77,7 +78,7 @@ class Reference:
         picture: Image.Image,
         *,
         seed: int,
-        scheduler: str = "euler",
+        scheduler: SamplerName = "euler",
         guidance_end: float | None = None,
         **fields: Any,
     ) -> NDArray[np.uint8]:
@@ -88,8 +89,8 @@ class Reference:
         generator = torch.Generator("cpu").manual_seed(seed)
         return np.asarray(self.refiner(image=picture, generator=generator, **fields).images[0])
 
-    def _set_sampler(self, name: str) -> None:
-        sampler, options = SAMPLERS[name]  # type: ignore[index]
+    def _set_sampler(self, name: SamplerName) -> None:
+        sampler, options = diffusers_class(name), SAMPLERS[name].options
         for pipeline in (self.base, self.refiner):
             pipeline.scheduler = sampler.from_config(pipeline.own_scheduler_config, **options)
 

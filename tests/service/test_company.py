@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from typing import Any
 
-from sdxl.denoising.sampler import SAMPLERS
+from sdxl.request.samplers import SAMPLERS
 from tests.service.reference import distance
 from tests.service.server import Server
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from sdxl.denoising.sampler import SAMPLERS
+from sdxl.request.samplers import SAMPLERS
 from tests.service.edit_reference import EditReference, Pixels
 from tests.service.reference import Reference, distance
 from tests.service.server import Server, pixels

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sdxl.denoising.sampler import SAMPLERS
+from sdxl.request.samplers import SAMPLERS
 from tests.service.reference import Reference, distance
 from tests.service.server import Server
 

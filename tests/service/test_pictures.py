@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sdxl.denoising.sampler import SAMPLERS
+from sdxl.request.samplers import SAMPLERS
 from tests.service.server import Server
 from training.judge import judge
 from training.scenes import Scene, scenes

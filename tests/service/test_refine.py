@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdxl.denoising.sampler import SAMPLERS
+from sdxl.request.samplers import SAMPLERS
 from tests.service.reference import Reference, distance
 from tests.service.server import Server
 

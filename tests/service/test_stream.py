@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdxl.request.fields import SamplerName
+from sdxl.request.samplers import SamplerName
 from tests.service.server import Server
 from tests.service.test_clients import run_python
 from tests.service.test_disconnect import SLOW, wait_for

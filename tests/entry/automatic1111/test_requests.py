@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from entry.automatic1111.jobs import Jobs
 from entry.automatic1111.requests import HARMLESS, MEANINGLESS, Txt2Img
-from entry.automatic1111.samplers import SAMPLERS, our_sampler, sampler_items
+from entry.automatic1111.samplers import BY_LABEL, our_sampler, sampler_items
 from sdxl.errors import RelayError
-from sdxl.request.fields import SamplerName
+from sdxl.request.samplers import SamplerName
 
 
 def ours(**fields: Any) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def test_no_field_has_two_meanings() -> None:
 
 
 def test_every_sampler_of_ours_has_a_name_there() -> None:
-    assert {ours for schedules in SAMPLERS.values() for ours in schedules.values()} == set(get_args(SamplerName))
+    assert {ours for schedules in BY_LABEL.values() for ours in schedules.values()} == set(get_args(SamplerName))
     for item in sampler_items():
         for name in (item["name"], item["name"].upper(), *item["aliases"]):
             assert our_sampler(name, None) is not None

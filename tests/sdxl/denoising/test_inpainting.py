@@ -12,7 +12,8 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from sdxl.denoising.inpainting import InpaintingSampler, latent_mask
-from sdxl.denoising.sampler import SAMPLERS, img2img_steps, make_sampler
+from sdxl.denoising.sampler import img2img_steps, make_sampler
+from sdxl.request.samplers import SAMPLERS
 from tests.service.server import ROOT
 
 CONFIG = json.loads((ROOT / "checkpoints/mini/base/scheduler/scheduler_config.json").read_text())

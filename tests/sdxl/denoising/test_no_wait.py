@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdxl.config.settings import MINI
 from sdxl.denoising.sampler import base_steps, make_sampler
-from sdxl.request.fields import SamplerName
+from sdxl.request.samplers import SamplerName
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.failure import Failure
 from stepbatch.tick import tick

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from sdxl.denoising.sampler import (
-    SAMPLERS,
     base_steps,
     cutoff_timestep,
     digest,
@@ -15,7 +14,7 @@ from sdxl.denoising.sampler import (
     refiner_steps,
 )
 from sdxl.errors import RelayError
-from sdxl.request.fields import SamplerName
+from sdxl.request.samplers import SAMPLERS, SamplerName
 from tests.service.server import ROOT
 
 CONFIG = json.loads((ROOT / "checkpoints/mini/base/scheduler/scheduler_config.json").read_text())

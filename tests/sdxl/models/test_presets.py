@@ -17,8 +17,8 @@ from sdxl.config.settings import ConfigurationError, Stage
 from sdxl.denoising.sampler import digest, img2img_steps, make_sampler
 from sdxl.errors import RelayError
 from sdxl.models.checkpoint import Checkpoint
-from sdxl.request.fields import SamplerName
 from sdxl.request.requests import EditRequest, GenerationRequest
+from sdxl.request.samplers import SamplerName
 from tests.conftest import MINI
 from tests.sdxl.models.distilled_files import write_kohya_lora, write_lora, write_turbo, write_unet_state
 from tests.sdxl.models.test_weights import loaded

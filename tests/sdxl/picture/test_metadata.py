@@ -18,10 +18,10 @@ from PIL import ExifTags, Image
 
 from sdxl.picture.image import BrokenPictureError, PictureError, encode_picture, opened_picture
 from sdxl.picture.metadata import Metadata
-from sdxl.picture.parameters import SAMPLERS
 from sdxl.picture.record import AnyRecord, RefineRecord, as_json, from_json, record_of
-from sdxl.request.fields import OutputFormat, SamplerName
+from sdxl.request.fields import OutputFormat
 from sdxl.request.requests import GenerationRequest, RefineRequest
+from sdxl.request.samplers import SAMPLERS, SamplerName
 from sdxl.request.settled import Defaults
 from sdxl.version import VERSION
 from tests.sdxl.picture.pictures import encoded, textured
@@ -122,7 +122,7 @@ def test_automatic1111_reads_the_prompts(lines: list[str], negative: str) -> Non
 def test_every_sampler_has_a_name(name: SamplerName) -> None:
     text = Metadata.of(record(scheduler=name)).parameters
     assert text is not None
-    assert read_by_automatic1111s_rules(text)["Sampler"] == SAMPLERS[name]
+    assert read_by_automatic1111s_rules(text)["Sampler"] == SAMPLERS[name].label
     assert ("Karras" in text) == (name == "dpmpp_2m_karras")
 
 
