@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,14 +14,19 @@ from pydantic import Field, RootModel
 from starlette.responses import Response
 
 from entry.answer import PictureFile
-from entry.app import make_app
+from entry.automatic1111.routes import ROUTES as AUTOMATIC1111_ROUTES
+from entry.automatic1111.routes import add_automatic1111_routes
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
 from entry.events import events, stream
 from entry.fleet.fleet import Fleet
+from entry.http.app import make_app
 from entry.http.gate import add_gate
+from entry.openai.routes import add_openai_routes, openai_routes
+from entry.page.mount import add_page
 from entry.pictures import Pictures
 from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
-from entry.tasks import TASK_ROUTE
+from entry.routes import own_routes
+from entry.tasks import TASK_ROUTE, add_tasks
 from runners.drain import Drain
 from runners.http import error_response
 from runners.server import look_after_server
@@ -32,7 +38,14 @@ SETTINGS = Settings.or_exit()
 FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
 PICTURES = Pictures(FLEET, SETTINGS)
+BATCHES = Batches(PICTURES.generate, SETTINGS)
 MAX_ITEMS = max_items(SETTINGS)
+ROUTES = {**own_routes(SETTINGS, BATCHES), **openai_routes(SETTINGS), **AUTOMATIC1111_ROUTES}
+APP = make_app(
+    partial(add_openai_routes, pictures=PICTURES, settings=SETTINGS),
+    partial(add_automatic1111_routes, pictures=PICTURES, settings=SETTINGS),
+    partial(add_page, settings=SETTINGS),
+)
 # Tasks lie on disk, requests and pictures; BentoML deletes none under a day old, which is gigabytes.
 Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end
 Picture = Annotated[Path, ContentType("image/*")]
@@ -63,7 +76,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
         return Response(cls(await results_of(obj)).model_dump_json(), media_type="application/json")
 
 
-@bentoml.asgi_app(make_app(PICTURES, SETTINGS), path="/")
+@bentoml.asgi_app(APP, path="/")
 @bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""
@@ -77,9 +90,6 @@ class SDXLRelay:
         from runners.refiner import RefinerRunner
 
         refiner = bentoml.depends(RefinerRunner)
-
-    def __init__(self) -> None:
-        self.batches = Batches(PICTURES.generate, SETTINGS)
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -117,7 +127,7 @@ class SDXLRelay:
         self, requests: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_ITEMS)]
     ) -> list[Work]:
         """Pictures from prompts, a result for each: the picture in base64, or what was wrong with the request."""
-        return self.batches.start(requests)
+        return BATCHES.start(requests)
 
     @bentoml.api(route="/refine", input_spec=RefineUpload)
     async def refine(self, image: Path, **fields: Any) -> Picture:
@@ -148,4 +158,5 @@ async def _answer(work: Coroutine[Any, Any, PictureFile | Provenance]) -> Any:
         return error_response(error)
 
 
-add_gate(SDXLRelay, SETTINGS, FLEET, DRAIN)
+add_gate(SDXLRelay, SETTINGS, ROUTES, FLEET.report, DRAIN)
+add_tasks(SDXLRelay)

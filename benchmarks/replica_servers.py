@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from sdxl.config.settings import Stage
+from sdxl.config.settings import StageName
 from tests.service.server import ROOT, Server, serving
 
-SERVICES: dict[Stage, str] = {"base": "BaseRunner", "refiner": "RefinerRunner"}
-MODULES: dict[Stage, str] = {"base": "runners.base", "refiner": "runners.refiner"}
+SERVICES: dict[StageName, str] = {"base": "BaseRunner", "refiner": "RefinerRunner"}
+MODULES: dict[StageName, str] = {"base": "runners.base", "refiner": "runners.refiner"}
 SLEEPING = "benchmarks.sleeping"
 # No work is to be turned away, however long the queue.
 ROOMY = {"SDXL_MAX_JOBS": "100000", "SDXL_TIMEOUT_S": "86400"}
@@ -37,7 +37,7 @@ class Sleep:
 class Runner:
     """One replica to start, of the mini checkpoint or of UNets that sleep."""
 
-    stage: Stage
+    stage: StageName
     sleep: Sleep | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 

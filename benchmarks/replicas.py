@@ -23,7 +23,7 @@ from benchmarks.load_arrivals import Work
 from benchmarks.load_client import Answer, closed_loop, fault
 from benchmarks.load_contenders import RELAY_SHORTEST
 from benchmarks.replica_servers import Runner, Servers, Sleep
-from sdxl.config.settings import Stage
+from sdxl.config.settings import StageName
 from tests.service.server import Server
 
 RESULT = Path(__file__).parent / "results" / "replicas.json"
@@ -37,12 +37,12 @@ MINI_ROWS = 4  # of a tick: few, so that answers do not come in bursts
 class Case:
     """What is measured: which stage has the replicas, and what is asked of them."""
 
-    scaled: Stage
+    scaled: StageName
     work: Work
-    sleeps: Mapping[Stage, Sleep] | None  # None: the mini checkpoint
+    sleeps: Mapping[StageName, Sleep] | None  # None: the mini checkpoint
     pictures: int  # for each replica and round
 
-    def runner(self, stage: Stage) -> Runner:
+    def runner(self, stage: StageName) -> Runner:
         """One replica. A sleeping one takes one row a tick, as it would choose itself: more save it nothing."""
         if self.sleeps is None:
             return Runner(stage=stage, environment={"SDXL_MAX_ROWS": str(MINI_ROWS)})
@@ -98,7 +98,7 @@ def main() -> None:
 
 def measure(case: Case, rounds: int) -> dict[int, list[Round]]:
     """The rounds of each number of replicas."""
-    other: Stage = "base" if case.scaled == "refiner" else "refiner"
+    other: StageName = "base" if case.scaled == "refiner" else "refiner"
     with Servers() as servers:
         *scaled, single = servers.runners([*[case.runner(case.scaled)] * max(COUNTS), case.runner(other)])
         clusters = [(scaled[:count], [single]) for count in COUNTS]

@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from entry.answer import PictureFile
+from entry.http.route import Leave
 from sdxl.config.settings import Settings
 from sdxl.errors import LATE, RelayError, invalid_field, invalid_request
 from sdxl.request.limits import GRACE_S, LIMITS
@@ -41,7 +43,7 @@ from sdxl.request.requests import GenerationRequest
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 BATCH_ROUTE = "/generate_batch"
-CLIENT: ContextVar[Client] = ContextVar("CLIENT")  # the gate sets it for as long as a request of a batch lasts
+CLIENT: ContextVar[Client] = ContextVar("CLIENT")  # set for as long as a request of a batch lasts
 
 
 def max_at_once(settings: Settings) -> int:
@@ -143,6 +145,27 @@ class Batches:
     def __init__(self, make: Callable[[GenerationRequest], Awaitable[PictureFile]], settings: Settings) -> None:
         self._make = make
         self._places = asyncio.Semaphore(max_at_once(settings))
+        self._max_lists = settings.max_jobs
+        self._lists = 0  # waiting for BentoML's call, or in it
+
+    @contextmanager
+    def waiting(self) -> Iterator[Leave]:
+        """Holds a list's place while its client waits. Raises RelayError (429): BentoML's own queue has no bound.
+
+        The request is not cancelled when the client leaves: to BentoML that is an overload, logged with a
+        traceback, and the items would be made all the same. So the items are, each by itself.
+        """
+        if self._lists >= self._max_lists:
+            raise RelayError(
+                429, "queue_full", f"the queue is full: {self._lists} requests wait for a batch", retry_after_s=5
+            )
+        client = Client()
+        CLIENT.set(client)
+        self._lists += 1
+        try:
+            yield client.leave
+        finally:
+            self._lists -= 1
 
     def start(self, items: Sequence[BatchItem]) -> list[Work]:
         """Puts the items to work, in their order. Never raises."""

@@ -77,7 +77,7 @@ async def provenance_of(image: Path, settings: Settings) -> Provenance:
 
 
 def _provenance(image: Path, settings: Settings) -> Provenance:
-    limits = {"max_bytes": settings.max_upload_mb * 1_000_000, "max_pixels": settings.max_pixels}
+    limits = {"max_bytes": settings.max_upload_bytes, "max_pixels": settings.max_pixels}
     with faults_named("image"), opened_picture(image, **limits) as picture:
         pixels = flattened(picture)
         metadata = Metadata.read(picture)

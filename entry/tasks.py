@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.responses import JSONResponse
@@ -21,11 +22,21 @@ SUBMIT_ROUTE, RETRY_ROUTE, CANCEL_ROUTE = (f"{TASK_ROUTE}/{name}" for name in ("
 
 
 class Tasks:
-    """The tasks under way, by BentoML's identifiers."""
+    """The tasks under way, by BentoML's identifiers: a middleware between the gate and BentoML."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._work: dict[str, asyncio.Future[None]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Takes over what is about tasks, and passes on the rest."""
+        match scope.get("method"), scope.get("path"):
+            case "PUT", path if path == CANCEL_ROUTE:
+                await self.cancel(scope, receive, send)
+            case "POST", path if path in (SUBMIT_ROUTE, RETRY_ROUTE):
+                await self.submit(scope, receive, send)
+            case _:
+                await self._app(scope, receive, send)
 
     async def submit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs a task to its end; cancelled from outside, by whoever stops the server, it ends as well."""
@@ -68,6 +79,11 @@ class Tasks:
         await asyncio.wait((work,))
         await self._app(scope, receive, _unheard)
         await JSONResponse({"task_id": task_id, "status": "canceled"})(scope, receive, send)
+
+
+def add_tasks(service: Any) -> None:
+    """Puts the middleware before a BentoML service, behind those that it has already."""
+    service.add_asgi_middleware(Tasks)
 
 
 async def _unheard(_: Message) -> None:

@@ -1,237 +1,47 @@
-"""The base stage: from a prompt to latents at the cutoff, or to a finished picture."""
+"""The base stage's service: from a prompt or a picture to a hand-off, or to a finished picture."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import bentoml
-import torch
-from PIL import Image
 
 from runners.door import Door, guard
-from runners.frames import Frame, Kind, mask_of, pixels_of
-from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob, denoising
+from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner
 from runners.stream import Octets, stream_job
-from sdxl.denoising import sampler as samplers
-from sdxl.denoising.guidance import GuidancePlan
-from sdxl.denoising.inpainting import latent_mask
-from sdxl.denoising.prompt import base_conditioning, check_clip_skip
-from sdxl.denoising.start import Start
-from sdxl.errors import invalid_field
-from sdxl.handoff.document import HandOff
-from sdxl.handoff.fields import HandOffFields
-from sdxl.models.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
-from sdxl.models.lora import check_loras
-from sdxl.request.fields import MAX_REQUEST_BYTES, Pair
-from sdxl.request.limits import Limits
-from sdxl.request.requests import EditRequest, GenerationRequest
-from sdxl.request.settled import Edit, Generation
-from sdxl.request.shared import SharedFields
-from stepbatch.denoising import Conditioning, Denoising
+from sdxl.request.fields import MAX_REQUEST_BYTES
 
-# Fields of a request that the refiner needs just as they are.
-AS_REQUESTED = {*SharedFields.model_fields, "scheduler", "num_inference_steps", "seed"}
-KNOWN_LORAS = {**SETTINGS.loras, **SETTINGS.refiner_loras}
+if TYPE_CHECKING:
+    from runners.base_jobs import BaseStage
+
 MAX_EDIT_BYTES = MAX_REQUEST_BYTES + 4 * SETTINGS.max_pixels  # red, green, blue, and a mask
 DOOR = Door(SETTINGS, {"/run": MAX_REQUEST_BYTES, "/edit": MAX_EDIT_BYTES})
 
 
 @bentoml.service(name="sdxl_base", **RUNNER_OPTIONS)
-class BaseRunner:
+class BaseRunner(Runner):
     """Serves the base UNet."""
 
-    def __init__(self) -> None:
-        self.stage = RunnerStage("base", _any_conditioning)
-        self.checkpoint = self.stage.checkpoint
+    door = DOOR
+    stage: BaseStage
 
-    @bentoml.on_startup
-    async def open_door(self) -> None:
-        """Begins to take jobs."""
-        self.stage.open(DOOR)
+    def __init__(self) -> None:
+        from runners.base_jobs import BaseStage
+
+        self.stage = BaseStage(SETTINGS)
 
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a `GenerationRequest` with its seed, as JSON; streams frames (runners/frames.py)."""
-        async for frame in stream_job(self.stage, self.job, payload, ctx):
+        async for frame in stream_job(self.stage, self.stage.job_from_prompt, payload, ctx):
             yield frame
 
     @bentoml.api
     async def edit(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a picture, and a mask or none, with an `EditRequest` (a picture frame); streams frames."""
-        async for frame in stream_job(self.stage, self.job_from_picture, payload, ctx):
+        async for frame in stream_job(self.stage, self.stage.job_from_picture, payload, ctx):
             yield frame
-
-    @bentoml.on_shutdown
-    def stop(self) -> None:
-        """Lets no future wait for ever."""
-        self.stage.engine.stop()
-
-    def job(self, payload: bytes, limits: Limits) -> StageJob:
-        """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
-        wanted = GenerationRequest.model_validate_json(payload).with_defaults(self.checkpoint.defaults)
-        self.checkpoint.defaults.bounds.check(wanted)
-        _check_pixels(wanted.width, wanted.height)
-        check_loras(wanted.loras, KNOWN_LORAS)
-        check_clip_skip(self.checkpoint, wanted.clip_skip)
-        sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
-        cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff)
-        guidance = GuidancePlan.of(wanted, sampler, sampler.timesteps)
-        generator = torch.Generator("cpu").manual_seed(wanted.seed)
-
-        def prepare() -> Denoising:
-            size = (wanted.height, wanted.width)
-            conditioning = base_conditioning(self.checkpoint, wanted, size, guidance.rows)
-            pipeline = with_sampler(self.checkpoint.pipeline, sampler)
-            latents = pipeline.prepare_latents(
-                1,
-                pipeline.unet.config.in_channels,
-                *size,
-                conditioning.embeddings.dtype,
-                self.checkpoint.device,
-                generator,
-            )
-            return denoising(pipeline, latents, timesteps, conditioning, generator, guidance)
-
-        def finish(latents: torch.Tensor) -> Frame:
-            if wanted.refine == "none":
-                return self._picture(wanted, latents)
-            return self._hand_off(wanted, latents, generator, sampler, cutoff)
-
-        return self.stage.job(
-            prepare,
-            finish,
-            guidance=guidance,
-            size=(wanted.height // VAE_FACTOR, wanted.width // VAE_FACTOR),
-            timesteps=timesteps,
-            decodes=wanted.refine == "none",
-            limits=limits,
-            loras=wanted.loras,
-            steps_after=self._refiner_steps(wanted, cutoff),
-        )
-
-    def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
-        """The base's part of an edit. Raises RelayError (400) for what this checkpoint or sampler cannot do.
-
-        Where the strength is so low that no step of it is above the cutoff, the base only encodes the picture,
-        and the refiner does the edit alone.
-        """
-        frame = Frame.decode(payload)
-        image, mask = Image.fromarray(pixels_of(frame)), _mask(frame)
-        _check_pixels(image.width, image.height)
-        wanted = EditRequest.model_validate(frame.meta["request"]).with_defaults(
-            self.checkpoint.defaults, has_mask=mask is not None
-        )
-        self.checkpoint.defaults.bounds.check(wanted)
-        check_loras(wanted.loras, KNOWN_LORAS)
-        sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
-        cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        of_both = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength)
-        timesteps = samplers.edit_steps(of_both, wanted.num_inference_steps, cutoff)
-        has_steps = len(timesteps) > 0
-        if not has_steps:
-            cutoff = None
-        generator = torch.Generator("cpu").manual_seed(wanted.seed)
-        start = Start(
-            image=image,
-            mask=mask if has_steps else None,
-            sampler=sampler,
-            timesteps=timesteps,
-            generator=generator,
-            strength=wanted.strength if has_steps else None,
-        )
-
-        def finish(latents: torch.Tensor) -> Frame:
-            if wanted.refine == "none":
-                return self._picture(wanted, latents)
-            return self._hand_off(wanted, latents, generator, sampler, cutoff, mask)
-
-        return self.stage.img2img_job(
-            wanted,
-            start,
-            GuidancePlan.of(wanted, sampler, of_both),
-            finish,
-            decodes=wanted.refine == "none",
-            limits=limits,
-            steps_after=self._refiner_steps(wanted, cutoff),
-        )
-
-    def _refiner_steps(self, wanted: Generation | Edit, cutoff: int | None) -> int:
-        """How many are left to the refiner. What it would refuse is refused before the base has worked for it."""
-        if wanted.refine == "none":
-            return 0
-        sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
-        steps = wanted.num_inference_steps
-        if cutoff is None:
-            return len(samplers.img2img_steps(sampler, steps, wanted.strength))
-        return len(samplers.refiner_steps(sampler, steps, cutoff))
-
-    def _picture(self, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
-        return self.stage.picture(latents, self.stage.told(wanted, wanted))
-
-    def _hand_off(
-        self,
-        wanted: Generation | Edit,
-        latents: torch.Tensor,
-        generator: torch.Generator,
-        sampler: Any,
-        cutoff: int | None,
-        mask: torch.Tensor | None = None,
-    ) -> Frame:
-        begun = time.perf_counter()
-        height, width = latents.shape[-2] * VAE_FACTOR, latents.shape[-1] * VAE_FACTOR
-        document = HandOff(
-            fields=self._handoff_fields(wanted, (height, width), sampler, cutoff),
-            latents=latents.cpu(),
-            generator_state=generator.get_state(),
-            mask=mask,
-        ).encode()
-        self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
-        meta = {"handoff": True, **self.stage.told(wanted, wanted)}
-        return Frame(kind=Kind.RESULT, meta=meta, body=document)
-
-    def _handoff_fields(self, wanted: Generation | Edit, size: Pair, sampler: Any, cutoff: int | None) -> HandOffFields:
-        original, target = wanted.original_size or size, wanted.target_size or size
-        return HandOffFields(
-            **wanted.model_dump(include=AS_REQUESTED),
-            mode="ensemble" if cutoff is not None else "sdedit",
-            cutoff=cutoff,
-            strength=wanted.strength if cutoff is None else None,
-            height=size[0],
-            width=size[1],
-            original_size=original,
-            target_size=target,
-            negative_original_size=wanted.negative_original_size or original,
-            negative_target_size=wanted.negative_target_size or target,
-            guidance_scale=wanted.refiner_guidance_scale,
-            sampler_digest=samplers.digest(sampler),
-            base_digest=self.checkpoint.digest,
-        )
-
-
-def _check_pixels(width: int, height: int) -> None:
-    limit = SETTINGS.max_pixels
-    if width * height > limit:
-        raise invalid_field("width", width, f"width x height of at most {limit} pixels together")
-
-
-def _mask(frame: Frame) -> torch.Tensor | None:
-    """The mask of a picture frame that `pixels_of` has checked, as latents need it."""
-    levels = mask_of(frame)
-    if levels is None:
-        return None
-    mask = latent_mask(Image.fromarray(levels))
-    if not mask.any():
-        raise invalid_field("mask", "a mask that repaints nothing", "white over at least 8 x 8 pixels")
-    return mask
-
-
-def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
-    """One row, to measure the model's speed by."""
-    words = GenerationRequest(prompt="a picture", seed=0).with_defaults(checkpoint.defaults)
-    return base_conditioning(checkpoint, words, (words.height, words.width), rows=1)
 
 
 guard(BaseRunner, DOOR)

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runners.drain import STOPPING, Drain, entry_is_beside
+from runners.gauges import forget_the_dead
 from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
-from runners.metrics import forget_the_dead
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity

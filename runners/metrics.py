@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, get_args
 
-import psutil
-
-from sdxl.config.settings import Stage
+from sdxl.config.settings import StageName
 from stepbatch.job import Job, Phase
 from stepbatch.observer import Outcome
 from stepbatch.policy import Reason, reason_to_wait
@@ -22,7 +18,7 @@ BYTES = tuple(4**power * 1024 for power in range(9))  # 1 KiB to 64 MiB
 class StageMetrics:
     """The Prometheus metrics of one stage, and its engine's observer. Made once a process, when BentoML starts it."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: StageName) -> None:
         # Not at the top: prometheus_client must find PROMETHEUS_MULTIPROC_DIR, which BentoML sets only after
         # it has imported the service's module.
         from prometheus_client import Counter, Gauge, Histogram
@@ -92,23 +88,3 @@ class StageMetrics:
     def encoded(self, was_kept: bool) -> None:
         """Counts a prompt, and whether the text encoders were spared."""
         self._prompts.labels(self._stage, "hit" if was_kept else "miss").inc()
-
-
-def forget_the_dead() -> None:
-    """Removes the gauges of processes that were killed, which had no time to do it themselves."""
-    from prometheus_client import multiprocess
-
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder is None:
-        return
-    pids = {int(path.stem.rpartition("_")[2]) for path in Path(folder).glob("gauge_live*_*.db")}
-    for pid in pids:
-        if not _is_alive(pid):
-            multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # killed, and not yet waited for
-    except psutil.NoSuchProcess:
-        return False

@@ -1,141 +1,48 @@
-"""The refiner stage: from a hand-off, or from a picture, to a finished picture."""
+"""The refiner stage's service: from a hand-off, or from a picture, to a finished picture."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import bentoml
-import torch
-from PIL import Image
-from torch import Tensor
 
 from runners.door import Door, guard
-from runners.frames import Frame, pixels_of
-from runners.stage import RUNNER_OPTIONS, SETTINGS, RunnerStage, StageJob
+from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner
 from runners.stream import Octets, stream_job
-from sdxl.denoising import sampler as samplers
-from sdxl.denoising.guidance import GuidancePlan
-from sdxl.denoising.prompt import img2img_conditioning
-from sdxl.denoising.start import Start
-from sdxl.errors import RelayError
-from sdxl.handoff.document import HandOff, max_bytes
-from sdxl.handoff.fields import HandOffError, HandOffFields
-from sdxl.models.checkpoint import Checkpoint
-from sdxl.models.lora import check_loras
+from sdxl.handoff.size import max_bytes
 from sdxl.request.fields import MAX_REQUEST_BYTES
-from sdxl.request.limits import Limits
-from sdxl.request.requests import RefineRequest
-from sdxl.request.settled import Refinement
-from stepbatch.denoising import Conditioning
 
-MAX_HANDOFF_BYTES = max_bytes(SETTINGS.max_pixels)
-DOOR = Door(SETTINGS, {"/run": MAX_HANDOFF_BYTES, "/refine": MAX_REQUEST_BYTES + 3 * SETTINGS.max_pixels})
+if TYPE_CHECKING:
+    from runners.refiner_jobs import RefinerStage
+
+MAX_REFINE_BYTES = MAX_REQUEST_BYTES + 3 * SETTINGS.max_pixels  # red, green, blue
+DOOR = Door(SETTINGS, {"/run": max_bytes(SETTINGS.max_pixels), "/refine": MAX_REFINE_BYTES})
 
 
 @bentoml.service(name="sdxl_refiner", **RUNNER_OPTIONS)
-class RefinerRunner:
+class RefinerRunner(Runner):
     """Serves the refiner UNet."""
 
-    def __init__(self) -> None:
-        self.stage = RunnerStage("refiner", _any_conditioning)
-        self.checkpoint = self.stage.checkpoint
+    door = DOOR
+    stage: RefinerStage
 
-    @bentoml.on_startup
-    async def open_door(self) -> None:
-        """Begins to take jobs."""
-        self.stage.open(DOOR)
+    def __init__(self) -> None:
+        from runners.refiner_jobs import RefinerStage
+
+        self.stage = RefinerStage(SETTINGS)
 
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a hand-off (docs/handoff.md); streams frames (runners/frames.py)."""
-        async for frame in stream_job(self.stage, self.job_from_handoff, payload, ctx):
+        async for frame in stream_job(self.stage, self.stage.job_from_handoff, payload, ctx):
             yield frame
 
     @bentoml.api
     async def refine(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
         """Takes a picture with its `RefineRequest` (a picture frame); streams frames."""
-        async for frame in stream_job(self.stage, self.job_from_picture, payload, ctx):
+        async for frame in stream_job(self.stage, self.stage.job_from_picture, payload, ctx):
             yield frame
-
-    @bentoml.on_shutdown
-    def stop(self) -> None:
-        """Lets no future wait for ever."""
-        self.stage.engine.stop()
-
-    def job_from_handoff(self, document: bytes, limits: Limits) -> StageJob:
-        """Goes on where the base stopped. Raises RelayError (400) for a hand-off that does not fit this refiner."""
-        begun = time.perf_counter()
-        handoff = self._read(document)
-        self.stage.metrics.handed_off(len(document), time.perf_counter() - begun)
-        fields = handoff.fields
-        sampler = self._sampler(fields)
-        if samplers.digest(sampler) != fields.sampler_digest:
-            raise RelayError(
-                400,
-                "sampler_mismatch",
-                "hand-off field sampler_digest: the base's sampler is configured"
-                f" otherwise than this refiner's, so that their timesteps do not tile; got"
-                f" {fields.sampler_digest}, allowed is {samplers.digest(sampler)}",
-                field="sampler_digest",
-            )
-        if fields.cutoff is not None:
-            timesteps = samplers.refiner_steps(sampler, fields.num_inference_steps, fields.cutoff)
-        else:
-            assert fields.strength is not None  # HandOffFields holds that one of the two is there
-            timesteps = samplers.img2img_steps(sampler, fields.num_inference_steps, fields.strength)
-        generator = torch.Generator("cpu")
-        generator.set_state(handoff.generator_state)
-        start = Start(
-            image=handoff.latents,
-            mask=handoff.mask,
-            sampler=sampler,
-            timesteps=timesteps,
-            generator=generator,
-            strength=fields.strength,
-        )
-        return self._job(fields, start, limits)
-
-    def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
-        """The refiner model card's own use: improve a picture one has."""
-        frame = Frame.decode(payload)
-        wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
-        self.checkpoint.defaults.bounds.check(wanted)
-        check_loras(wanted.loras, SETTINGS.refiner_loras)
-        sampler = self._sampler(wanted)
-        start = Start(
-            image=Image.fromarray(pixels_of(frame)),
-            sampler=sampler,
-            timesteps=samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength),
-            generator=torch.Generator("cpu").manual_seed(wanted.seed),
-            strength=wanted.strength,
-        )
-        return self._job(wanted, start, limits)
-
-    def _job(self, wanted: HandOffFields | Refinement, start: Start, limits: Limits) -> StageJob:
-        def finish(latents: Tensor) -> Frame:
-            settled = wanted if isinstance(wanted, Refinement) else None
-            return self.stage.picture(latents, self.stage.told(wanted, settled))
-
-        guidance = GuidancePlan.of(wanted, start.sampler, start.timesteps)
-        return self.stage.img2img_job(wanted, start, guidance, finish, decodes=True, limits=limits)
-
-    def _sampler(self, wanted: HandOffFields | Refinement) -> Any:
-        return samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
-
-    def _read(self, document: bytes) -> HandOff:
-        try:
-            return HandOff.decode(document, max_bytes=MAX_HANDOFF_BYTES, max_pixels=SETTINGS.max_pixels)
-        except HandOffError as error:
-            raise RelayError(400, "invalid_handoff", str(error)) from error
-
-
-def _any_conditioning(checkpoint: Checkpoint) -> Conditioning:
-    """One row, to measure the model's speed by."""
-    words = RefineRequest(prompt="a picture", seed=0).with_defaults(checkpoint.defaults)
-    size_px = (checkpoint.defaults.height, checkpoint.defaults.width)
-    return img2img_conditioning(checkpoint, words, size_px, rows=1)
 
 
 guard(RefinerRunner, DOOR)

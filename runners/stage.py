@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import bentoml
 import numpy as np
@@ -18,10 +19,11 @@ from torch import Tensor
 
 from runners.door import Door
 from runners.frames import Frame, Kind
-from runners.metrics import StageMetrics, forget_the_dead
+from runners.gauges import forget_the_dead
+from runners.metrics import StageMetrics
 from runners.server import look_after_server
 from runners.speed import Speed, measure
-from sdxl.config.settings import Settings, Stage
+from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
 from sdxl.denoising.latents import decode
@@ -31,7 +33,7 @@ from sdxl.handoff import document as handoff
 from sdxl.handoff.fields import HandOffFields
 from sdxl.handoff.identity import Identity
 from sdxl.models import checkpoint as checkpoints
-from sdxl.models.checkpoint import VAE_FACTOR, Checkpoint, with_sampler
+from sdxl.models.checkpoint import VAE_FACTOR, with_sampler
 from sdxl.models.preview import running_latents
 from sdxl.models.unet import make_unet
 from sdxl.request.limits import Limits
@@ -43,15 +45,6 @@ from stepbatch.job import Job
 from stepbatch.lead import OneTickAhead
 from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
 
-SETTINGS = Settings.or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
-A_LONG_TIME = 1_000_000_000
-RUNNER_OPTIONS: dict[str, Any] = {
-    "workers": 1,
-    # BentoML's proxy would close its session, and with it calls in flight, after 100 requests or 300 s.
-    "runner_connection": {"max_requests": A_LONG_TIME, "max_age": float(A_LONG_TIME)},
-    # Until a stream's first frame, which comes at once. BentoML remembers each request for so long.
-    "traffic": {"timeout": 60},
-}
 # A job may be overtaken for 50 times as long as it takes in full ticks. In simulations of the load benchmark (70% and
 # 85% of capacity), less lets short jobs wait for long ones, and more only delays the long ones.
 STRETCH = 50.0
@@ -66,36 +59,40 @@ class StageJob(Job[Frame]):
     steps_after: int = 0  # those that are left to the refiner
 
 
-class RunnerStage:
+class Stage(ABC):
     """One stage: its checkpoint, its engine, and what is counted of both."""
 
-    def __init__(self, stage: Stage, conditioning: Callable[[Checkpoint], Conditioning]) -> None:
-        """Loads the checkpoint and measures its speed; `conditioning` makes one row for that.
+    NAME: ClassVar[StageName]
+
+    def __init__(self, settings: Settings) -> None:
+        """Loads the checkpoint and measures its speed.
 
         Both happen on a thread that ends then, which leaves the calling thread without OpenMP's workers. Had
         this thread workers too, besides the engine's, there would be more of them than cores, and OpenMP would
         put each to sleep after every operation: on two cores, a tick then takes twice as long.
         """
-        self.name = stage
+        self.settings = settings
         with ThreadPoolExecutor(1) as pool:
-            self.checkpoint = pool.submit(checkpoints.load, stage, SETTINGS, _bento_model).result()
-            unet = pool.submit(make_unet, self.checkpoint, SETTINGS).result()
-            self.speed = pool.submit(
-                measure, self.checkpoint, unet, lambda: conditioning(self.checkpoint), SETTINGS
-            ).result()
+            self.checkpoint = pool.submit(checkpoints.load, self.NAME, settings, _bento_model).result()
+            unet = pool.submit(make_unet, self.checkpoint, settings).result()
+            self.speed = pool.submit(measure, self.checkpoint, unet, self.any_conditioning, settings).result()
         forget_the_dead()
-        self.metrics = StageMetrics(stage)
+        self.metrics = StageMetrics(self.NAME)
         self.checkpoint.prompts.tell = self.metrics.encoded
         self.engine = Engine(
             unet,
-            _policy(self.speed),
-            max_jobs=SETTINGS.max_jobs,
+            _policy(settings, self.speed),
+            max_jobs=settings.max_jobs,
             seconds_per_work=self.speed.seconds_per_work,
             observer=self.metrics,
             after_tick=OneTickAhead() if self.checkpoint.device.startswith("cuda") else lambda: None,
             switch=self.checkpoint.loras.switch,
         )
         self.engine.start()
+
+    @abstractmethod
+    def any_conditioning(self) -> Conditioning:
+        """One row, to measure the model's speed by."""
 
     def open(self, door: Door) -> None:
         """Begins to take jobs, from those whom the door lets in."""
@@ -114,7 +111,7 @@ class RunnerStage:
 
     def is_stuck(self, times: float = 1.0) -> bool:
         """Whether the engine has been at one piece of work for so long, or `times` that, that it seems to hang."""
-        return self.engine.stuck_s > times * max(SETTINGS.runner_silence_s, SLACK * self.speed.longest_s)
+        return self.engine.stuck_s > times * max(self.settings.runner_silence_s, SLACK * self.speed.longest_s)
 
     def job(
         self,
@@ -192,8 +189,8 @@ class RunnerStage:
         applied = self.checkpoint.loras.applied(wanted.loras)
         told = {
             "truncated": truncated(self.checkpoint, wanted),
-            "checkpoints": {self.name: self.checkpoint.digest},
-            "loras": {self.name: applied} if applied else {},
+            "checkpoints": {self.NAME: self.checkpoint.digest},
+            "loras": {self.NAME: applied} if applied else {},
         }
         return told if settled is None else {**told, "settled": settled.model_dump()}
 
@@ -212,11 +209,6 @@ def _bento_model(tag: str) -> Path:
         return Path(bentoml.models.get(tag).path)
     except bentoml.exceptions.BentoMLException as error:
         raise FileNotFoundError(f"there is no such Bento model: {error}") from error
-
-
-def limits_of(ctx: bentoml.Context) -> Limits:
-    """What the entry, or whoever calls the runner, says in the request's headers."""
-    return Limits.from_headers(ctx.request.headers, SETTINGS.timeout_s)
 
 
 def denoising(
@@ -240,8 +232,8 @@ def denoising(
     )
 
 
-def _policy(speed: Speed) -> Policy:
-    if SETTINGS.policy == "fcfs":
+def _policy(settings: Settings, speed: Speed) -> Policy:
+    if settings.policy == "fcfs":
         return FirstComeFirstServed(max_rows=speed.limit.rows)
     return ShortestRemainingWork(
         limit=speed.limit, patience=STRETCH * speed.seconds_per_work, low_priority_s=LOW_PRIORITY_S

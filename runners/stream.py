@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from dataclasses import asdict
 from math import ceil
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from bentoml import Context
@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from runners.frames import PREVIEWS, STEPS_BEFORE, Frame, FrameError, Kind, next_frame
-from runners.stage import RunnerStage, StageJob, limits_of
+from runners.runner import SETTINGS
 from sdxl.errors import LATE, RelayError, invalid_request
 from sdxl.request.limits import Limits
 from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
-from stepbatch.job import Job
+
+if TYPE_CHECKING:
+    from runners.stage import Stage, StageJob
+    from stepbatch.job import Job
 
 # Raw bytes travel as they are on every transport, and are never pickled.
 Octets = Annotated[bytes, ContentType("application/octet-stream")]
@@ -31,7 +34,7 @@ logger = logging.getLogger("bentoml.sdxl_relay")
 
 
 async def stream_job(
-    stage: RunnerStage, make_job: Callable[[bytes, Limits], StageJob], payload: bytes, ctx: Context
+    stage: Stage, make_job: Callable[[bytes, Limits], StageJob], payload: bytes, ctx: Context
 ) -> AsyncGenerator[bytes, None]:
     """Frames of one job. Leaving the generator early, as a lost client does, cancels the job.
 
@@ -63,7 +66,7 @@ async def stream_job(
         post(_ending(job, future))
 
     try:
-        job = make_job(payload, limits_of(ctx))
+        job = make_job(payload, Limits.from_headers(ctx.request.headers, SETTINGS.timeout_s))
         span = {"steps": job.steps, "after": job.steps_after}
         steps_before = _count(ctx, STEPS_BEFORE)
         preview_steps = steps_to_show(_count(ctx, PREVIEWS), steps_before + job.steps + job.steps_after)

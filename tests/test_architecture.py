@@ -1,4 +1,4 @@
-"""Imports go one way: service -> entry, runners -> sdxl, stepbatch; and only few may import bentoml."""
+"""Every folder may import only what FLOORS says, no two of them import each other, and few may import bentoml."""
 
 from __future__ import annotations
 
@@ -6,62 +6,113 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OWN = {"service", "entry", "runners", "sdxl", "stepbatch", "training", "tests", "benchmarks"}
-ALLOWED = {
-    "service": {"entry", "runners", "sdxl"},
-    "entry": {"entry", "runners", "sdxl"},
-    "runners": {"runners", "sdxl", "stepbatch"},
-    "sdxl": {"sdxl", "stepbatch"},
-    "stepbatch": {"stepbatch"},
+# From the ground up. What each folder's own files may import besides themselves; sub-folders are folders of their own.
+REQUEST = {"sdxl", "sdxl/request"}
+DATA = REQUEST | {"sdxl/handoff", "sdxl/config"}
+WORK = DATA | {"stepbatch", "sdxl/models"}
+ALL_OF_SDXL = WORK | {"sdxl/models/backends", "sdxl/denoising", "sdxl/picture"}
+WAY = REQUEST | {"sdxl/config", "sdxl/picture", "runners", "entry/fleet", "entry/http"}
+FLOORS: dict[str, set[str]] = {
+    "sdxl": set(),
+    "stepbatch": set(),
+    "sdxl/request": {"sdxl"},
+    "sdxl/handoff": REQUEST,
+    "sdxl/config": REQUEST,
+    "sdxl/picture": REQUEST | {"sdxl/config"},
+    "sdxl/models/backends": {"sdxl/config"},
+    "sdxl/models": DATA | {"stepbatch", "sdxl/models/backends"},
+    "sdxl/denoising": WORK,
+    "runners": ALL_OF_SDXL - {"sdxl/models/backends", "sdxl/picture"},
+    "entry/fleet": DATA | {"runners"},
+    "entry/http": REQUEST | {"sdxl/config", "sdxl/picture", "runners"},
+    "entry": WAY,
+    "entry/openai": WAY | {"entry"},
+    "entry/automatic1111": WAY | {"entry"},
+    "entry/page": REQUEST | {"sdxl/config", "runners"},
+    "service.py": WAY | {"entry", "entry/openai", "entry/automatic1111", "entry/page"},
 }
-FILES = [ROOT / "service.py", *(path for name in ALLOWED for path in sorted((ROOT / name).rglob("*.py")))]
+BENTOML = {"service.py", "runners"}
+LIGHT = {"service.py", "entry", "entry/fleet", "entry/http", "entry/openai", "entry/automatic1111", "entry/page"}
+MAX_LINES = 250
+FILES = [path for name in ("service.py", "entry", "runners", "sdxl", "stepbatch")
+         for path in ([ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*.py")))]  # fmt: skip
 
 
-def imported(path: Path) -> set[str]:
-    """The top-level names of all modules that a file imports, wherever it does."""
-    names: set[str] = set()
+def modules(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports, wherever it does; of `from a import b`, a.b if that is a module."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            names.add((node.module or "").split(".")[0])
-    return names
+            assert node.module
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if ROOT.joinpath(*inner.split(".")).with_suffix(".py").exists() else node.module
 
 
-def package(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def folder(path: Path) -> str:
+    """The folder that a file is in, or the file itself at the top."""
+    inner = path.relative_to(ROOT)
+    return inner.parent.as_posix() if len(inner.parts) > 1 else inner.as_posix()
+
+
+@cache
+def folders_imported(path: Path) -> frozenset[str]:
+    """The project's folders that a file imports from, without its own."""
+    found = (ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in modules(path))
+    return frozenset(folder(file) for file in found if file.exists()) - {folder(path)}
+
+
+def test_every_folder_has_its_floor() -> None:
+    assert {folder(path) for path in FILES} == set(FLOORS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_one_way(path: Path) -> None:
-    names = imported(path)
-    assert names & OWN <= ALLOWED[package(path)]
-    if package(path) not in ("service", "runners"):
-        assert "bentoml" not in names
-    if package(path) == "stepbatch":
-        assert names <= sys.stdlib_module_names | {"torch", "stepbatch"}
-    if package(path) in ("service", "entry"):
-        assert not names & {"torch", "diffusers", "transformers"}
+def test_imports(path: Path) -> None:
+    own, outside = folder(path), {module.split(".")[0] for module in modules(path)}
+    assert folders_imported(path) <= FLOORS[own]
+    assert own in BENTOML or not outside & {"bentoml", "_bentoml_impl", "_bentoml_sdk"}
+    assert own not in LIGHT or not outside & {"torch", "diffusers", "transformers", "accelerate", "peft"}
+    assert own != "stepbatch" or outside <= sys.stdlib_module_names | {"torch", "stepbatch"}
+    assert not outside & {"pickle", "cloudpickle", "dill", "joblib"}, "nothing is unpickled"
+    assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
-def test_nothing_is_unpickled() -> None:
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_between_folders_imports_go_one_way(depth: int) -> None:
+    """At every level: a folder counts with all that is in it, and what lies beside its sub-folders by itself."""
+    graph: dict[str, set[str]] = {}
     for path in FILES:
-        assert not imported(path) & {"pickle", "cloudpickle", "dill", "joblib"}, path
+        own = _cut(folder(path), depth)
+        graph.setdefault(own, set()).update(_cut(name, depth) for name in folders_imported(path))
+        graph[own].discard(own)
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"these import each other: {error.args[1]}")
 
 
-def test_an_entry_whose_stages_are_elsewhere_has_no_models() -> None:
-    heavy = "{'diffusers', 'transformers', 'accelerate', 'gradio'}"  # seconds, and hundreds of megabytes
-    code = f"import service, sys; print({heavy} & set(sys.modules) or 'none')"
-    urls = {"SDXL_BASE_URL": "http://127.0.0.1:1", "SDXL_REFINER_URL": "http://127.0.0.1:2"}
+def _cut(name: str, depth: int) -> str:
+    return "/".join(name.split("/")[:depth])
+
+
+@pytest.mark.parametrize("module", ["service", "runners.base", "runners.refiner", "entry.preflight"])
+def test_what_only_serves_has_no_models(module: str) -> None:
+    """Of the entry and of `bentoml serve` itself: what they import is seconds, and hundreds of megabytes."""
+    heavy = "{'torch', 'diffusers', 'transformers', 'accelerate', 'peft', 'scipy', 'gradio'}"
+    code = f"import {module}, sys; print({heavy} & set(sys.modules) or 'none')"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SDXL_")}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
-        cwd=ROOT, env={**kept, **urls}, capture_output=True, text=True, timeout=100, check=True,
+        cwd=ROOT, env=kept, capture_output=True, text=True, timeout=100, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "none"

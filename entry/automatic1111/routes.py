@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -23,13 +24,22 @@ from entry.automatic1111.loras import lora_items
 from entry.automatic1111.requests import OPTIONS, Options, Txt2Img
 from entry.automatic1111.samplers import sampler_items, schedule_items
 from entry.http.keys import shown_key
+from entry.http.route import JSON, Route
 from entry.pictures import Pictures
 from entry.several import all_of, seeds_from
 from sdxl.config.settings import Settings
+from sdxl.request.fields import MAX_REQUEST_BYTES
 from sdxl.request.requests import GenerationRequest
 
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": AUTOMATIC1111Error, "description": "An error"}}
 TAGS: Any = ["AUTOMATIC1111"]
+
+
+ROUTES: Mapping[str, Route] = {
+    "/sdapi/v1/txt2img": Route(JSON, Txt2Img, MAX_REQUEST_BYTES),
+    "/sdapi/v1/options": Route(JSON, Options, MAX_REQUEST_BYTES),
+}
+"""What the gate checks, by path."""
 
 
 def add_automatic1111_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> None:

@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from entry.tasks import CANCEL_ROUTE
-
 ERRORS = {
     "400": "The request is not what is allowed; the body names the field.",
     "401": "A key is asked for (SDXL_API_KEYS).",
@@ -64,10 +62,13 @@ def document(spec: dict[str, Any]) -> dict[str, Any]:
         "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
     }
     spec["security"] = [{}, {"bearer": []}, {"basic": []}]  # none where the server has no keys
-    for path in spec["paths"].values():
-        for operation in path.values():
+    names: set[str] = set()
+    for path, operations in spec["paths"].items():
+        for operation in operations.values():
             if "Service APIs" in operation.get("tags", ()):
                 operation["responses"] = {"200": operation["responses"]["200"], **errors}
-    spec["paths"][CANCEL_ROUTE]["put"]["operationId"] += "_cancel"  # BentoML gives it the name of another
+            if operation["operationId"] in names:  # BentoML gives a task's routes one name twice
+                operation["operationId"] += f"_{path.rsplit('/', 1)[-1]}"
+            names.add(operation["operationId"])
     spec["paths"]["/readyz"]["get"]["responses"]["503"] = {"description": "Not ready, and the body says why."}
     return spec

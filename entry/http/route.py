@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from sdxl.errors import RelayError, invalid_field, invalid_request
 from sdxl.request.fields import MAX_REQUEST_BYTES
 
 JSON, FORM = "application/json", "multipart/form-data"
+Leave = Callable[[], object]
+"""What to do when a client leaves whose request is not to be cancelled."""
 MAX_FILES = 4  # that a form is read with: more than are allowed, so that an error can say which is too many
 
 
@@ -32,6 +35,8 @@ class Route:
     """The file fields of a form, and whether each is required."""
     read_fields: Callable[[FormData], dict[str, Any]] | None = None
     """Of a form that is not for BentoML: checks its files and gives its text fields. Raises RelayError."""
+    holding: Callable[[], AbstractContextManager[Leave]] | None = None
+    """For work that must not be cancelled with its request: what is held while it lasts. May raise RelayError."""
 
     def check_media_type(self, headers: Headers) -> None:
         """Raises RelayError (415)."""

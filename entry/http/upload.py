@@ -60,7 +60,7 @@ def read_original(
     image: bytes | Path, settings: Settings, mask: bytes | Path | None = None, repaint: MaskConvention = "white"
 ) -> Original:
     """The uploaded files. Raises RelayError (400, 413 or 415) that names the field, `image` or `mask`."""
-    limits = {"max_bytes": settings.max_upload_mb * 1_000_000, "max_pixels": settings.max_pixels}
+    limits = {"max_bytes": settings.max_upload_bytes, "max_pixels": settings.max_pixels}
     file = image.read_bytes() if isinstance(image, Path) else image
     with faults_named("image"):
         picture = read_picture(file, **limits)

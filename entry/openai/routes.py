@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from entry.answer import PictureFile
 from entry.events import HEARTBEAT, STREAM_HEADERS, Event, events, server_sent
 from entry.fleet.progress import Follower, Progress
 from entry.http.contracts import MODEL, openai_error
-from entry.http.route import FORM, parse_form
+from entry.http.route import FORM, JSON, Route, parse_form
 from entry.http.upload import Original, read_original
 from entry.openai.answers import ImagesAnswer, OpenAIError, completed_event, images_answer, partial_event
 from entry.openai.forms import edit_form_schema, form_fields, form_files
@@ -26,6 +26,7 @@ from entry.several import all_of, seeds_from
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.picture.image import encode_preview
+from sdxl.request.fields import MAX_REQUEST_BYTES
 
 THE_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sdxl-relay"}
 Make = Callable[[Any, Follower], Awaitable[PictureFile]]
@@ -40,6 +41,14 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 EDIT_BODY = {"requestBody": {"required": True, "content": {FORM: {"schema": edit_form_schema()}}}}
+
+
+def openai_routes(settings: Settings) -> Mapping[str, Route]:
+    """What the gate checks, by path."""
+    return {
+        "/v1/images/generations": Route(JSON, ImageGeneration, MAX_REQUEST_BYTES),
+        "/v1/images/edits": Route(FORM, ImageEdit, settings.max_upload_bytes, read_fields=form_fields),
+    }
 
 
 def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> None:

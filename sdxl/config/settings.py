@@ -29,7 +29,7 @@ from sdxl.request.loras import LoraFiles
 
 PREFIX = "SDXL_"
 SECRETS = {"runner_token", "api_keys"}  # whose values are not shown
-Stage = Literal["base", "refiner"]
+StageName = Literal["base", "refiner"]
 ENTRY_NAME = "sdxl_relay"  # the entry's, as a BentoML service
 MINI = Path(__file__).parents[2] / "checkpoints" / "mini"
 
@@ -193,6 +193,11 @@ class Settings(BaseModel):
         if value is not None and "preset" in info.data and info.data["preset"] is None:
             raise ValueError("SDXL_PRESET must say what kind of model it is")
         return value
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """`max_upload_mb` in bytes."""
+        return self.max_upload_mb * 1_000_000
 
     @property
     def needs_torch(self) -> bool:

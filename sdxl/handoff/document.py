@@ -17,25 +17,16 @@ from torch import Tensor
 
 from sdxl.errors import shorten
 from sdxl.handoff.fields import HandOffError, HandOffFields
+from sdxl.handoff.size import GENERATOR_STATE_BYTES, LATENT_CHANNELS, MAX_HEADER_BYTES, PX_PER_LATENT
 
 FORMAT = "sdxl-relay-handoff"
 VERSION = "1"
-MAX_HEADER_BYTES = 131_072  # four texts of 2,000 characters, each escaped to 12 bytes, and the rest
-GENERATOR_STATE_BYTES = 5_056
-LATENT_CHANNELS = 4
-PX_PER_LATENT = 8
 _LATENT_DTYPES = {  # by safetensors' name: torch's dtype, the word of that size, the word's exponent bits
     "F32": (torch.float32, "<u4", 0x7F80_0000),
     "F16": (torch.float16, "<u2", 0x7C00),
     "BF16": (torch.bfloat16, "<u2", 0x7F80),
 }
 _MT19937_WORDS = 624
-
-
-def max_bytes(max_pixels: int) -> int:
-    """The size of the largest document about a picture of so many pixels: float32 latents, and a mask."""
-    latents_and_mask = (LATENT_CHANNELS * 4 + 1) * max_pixels // PX_PER_LATENT**2
-    return 8 + MAX_HEADER_BYTES + GENERATOR_STATE_BYTES + latents_and_mask
 
 
 class HandOffTooLargeError(HandOffError):

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from sdxl.config.backends import BackendName
 from sdxl.config.presets import defaults_of, set_sampler
-from sdxl.config.settings import ConfigurationError, Settings, Stage
+from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.errors import RelayError
 from sdxl.models.backends.conversion import give_to_backend
 from sdxl.models.distilled import add_distilled
@@ -80,7 +80,7 @@ def with_sampler(pipeline: Any, sampler: Any) -> Any:
     return own
 
 
-def load(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -> Checkpoint:
+def load(stage: StageName, settings: Settings, bento_model: Callable[[str], Path]) -> Checkpoint:
     """Loads the stage's checkpoint, with its LoRAs. Raises ConfigurationError for what is not there or not SDXL's."""
     diffusers.utils.logging.set_verbosity_error()  # its warnings repeat prompts
     device = _device(settings)

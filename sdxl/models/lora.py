@@ -12,7 +12,7 @@ from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from sdxl.config.settings import ConfigurationError, Settings, Stage
+from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.errors import invalid_field
 from sdxl.request.loras import Adapters, Loras, adapters
 
@@ -75,7 +75,7 @@ def inner_name(index: int) -> str:
     return f"adapter_{index}"
 
 
-def load_loras(pipeline: Any, stage: Stage, settings: Settings) -> LoadedLoras:
+def load_loras(pipeline: Any, stage: StageName, settings: Settings) -> LoadedLoras:
     """Loads those of the settings. Raises ConfigurationError for a file that is not there, or does not fit."""
     files = settings.loras if stage == "base" else settings.refiner_loras
     setting = "SDXL_LORAS" if stage == "base" else "SDXL_REFINER_LORAS"

@@ -12,10 +12,10 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 
 from sdxl.config.references import Sources, located
-from sdxl.config.settings import Settings, Stage
+from sdxl.config.settings import Settings, StageName
 from sdxl.models.hub import HALVES, OWN_FILES, fetch_files, fetch_pipeline, parts_of
 
-PIPELINES: dict[Stage, Any] = {"base": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
+PIPELINES: dict[StageName, Any] = {"base": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,9 @@ class Weights:
     files: dict[str, Path]  # by names that are the same on every machine
 
 
-def load_weights(stage: Stage, settings: Settings, dtype: torch.dtype, bento_model: Callable[[str], Path]) -> Weights:
+def load_weights(
+    stage: StageName, settings: Settings, dtype: torch.dtype, bento_model: Callable[[str], Path]
+) -> Weights:
     """Raises OSError, ValueError or huggingface_hub's errors for what is not there, or is no SDXL checkpoint."""
     is_half = dtype != torch.float32
     path = located(getattr(settings, stage), Sources(partial(fetch_pipeline, halves=is_half), bento_model))
@@ -67,7 +69,7 @@ def files_of(folder: Path, variant: str | None = None) -> dict[str, Path]:
 
 
 def _vae(
-    stage: Stage, settings: Settings, dtype: torch.dtype, bento_model: Callable[[str], Path]
+    stage: StageName, settings: Settings, dtype: torch.dtype, bento_model: Callable[[str], Path]
 ) -> tuple[Any, dict[str, Path]]:
     assert settings.vae is not None
     path = located(settings.vae, Sources(partial(fetch_files, patterns=("config.json", "diffusion_*")), bento_model))
@@ -80,7 +82,7 @@ def _vae(
     return vae, {"own_vae": path}
 
 
-def _config_folder(stage: Stage, settings: Settings, bento_model: Callable[[str], Path]) -> Path:
+def _config_folder(stage: StageName, settings: Settings, bento_model: Callable[[str], Path]) -> Path:
     """A pipeline's folder whose weights may be missing."""
     small_files = partial(fetch_files, patterns=("*.json", "*/*.json", "*/*.txt"))
     return located(getattr(settings, f"{stage}_config"), Sources(small_files, bento_model))

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from imwatermark import WatermarkEncoder
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -65,6 +64,8 @@ def is_large_enough(width: int, height: int) -> bool:
 
 def with_watermark(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a marked copy of `pixels` [height, width, 3], RGB, as diffusers marks it."""
+    from imwatermark import WatermarkEncoder  # brings torch, which the entry needs for nothing else
+
     bgr = np.ascontiguousarray(pixels[:, :, ::-1], dtype=np.float32)
     encoder = WatermarkEncoder()
     encoder.set_watermark("bits", WATERMARK_BITS)

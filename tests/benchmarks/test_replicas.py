@@ -6,7 +6,7 @@ from benchmarks.load_arrivals import Work
 from benchmarks.load_client import Answer
 from benchmarks.replica_servers import Runner, Sleep
 from benchmarks.replicas import CASES, Round, steady_rate, table
-from sdxl.config.settings import Stage
+from sdxl.config.settings import StageName
 
 
 def answers(done_s: list[float]) -> list[Answer]:
@@ -34,9 +34,9 @@ def test_the_other_stage_is_no_bottleneck(name: str) -> None:
     options = case.work.options
     share = 1.0 if options.get("refine") == "none" else float(str(options["high_noise_frac"]))
     base_steps = round(case.work.steps * share)
-    steps: dict[Stage, int] = {"base": base_steps, "refiner": case.work.steps - base_steps}
+    steps: dict[StageName, int] = {"base": base_steps, "refiner": case.work.steps - base_steps}
     sleeps = case.sleeps or {"base": Sleep(row_ms=1), "refiner": Sleep(row_ms=1)}
-    other: Stage = "base" if case.scaled == "refiner" else "refiner"
+    other: StageName = "base" if case.scaled == "refiner" else "refiner"
     replicas = 4 if case.sleeps else 2  # with the mini checkpoint, the cores are the limit anyway
     assert replicas * steps[other] * sleeps[other].row_ms < steps[case.scaled] * sleeps[case.scaled].row_ms
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import Any
 
 import httpx
@@ -11,16 +12,14 @@ import pytest
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
-from entry.app import make_app
-from entry.fleet.fleet import Fleet
+from entry.http.app import make_app
 from entry.page.bounds import bounds
-from entry.page.mount import Page
-from entry.pictures import Pictures
+from entry.page.mount import Page, add_page
 from sdxl.config.settings import Settings
 
 
 def app(settings: Settings) -> FastAPI:
-    return make_app(Pictures(Fleet(settings), settings), settings)
+    return make_app(partial(add_page, settings=settings))
 
 
 def get(app: Any, *paths: str, method: str = "GET") -> list[httpx.Response]:

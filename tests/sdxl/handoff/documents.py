@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from sdxl.handoff.document import GENERATOR_STATE_BYTES, HandOff
+from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffFields
+from sdxl.handoff.size import GENERATOR_STATE_BYTES
 
 ENSEMBLE: dict[str, Any] = {
     "mode": "ensemble",

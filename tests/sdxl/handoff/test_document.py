@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import load
 
 from sdxl.handoff import document as handoff
+from sdxl.handoff import size
 from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffError, MetadataFieldError
 from tests.sdxl.handoff.documents import (
@@ -83,7 +84,7 @@ def test_the_largest_document_has_a_mask() -> None:
     document = make(torch.float32, has_mask=True).encode()
     header, data = parts(document)
     assert header["mask"] == {"dtype": "U8", "shape": [1, 1, 8, 16], "data_offsets": [7_104, 7_232]}
-    assert len(data) == handoff.max_bytes(128 * 64) - handoff.MAX_HEADER_BYTES - 8
+    assert len(data) == size.max_bytes(128 * 64) - size.MAX_HEADER_BYTES - 8
 
 
 def test_the_refiner_draws_what_the_base_would_have_drawn() -> None:
@@ -123,7 +124,7 @@ def test_safetensors_reads_what_we_write() -> None:
 
 
 def test_generator_state_has_torch_s_size() -> None:
-    assert torch.Generator("cpu").get_state().numel() == handoff.GENERATOR_STATE_BYTES
+    assert torch.Generator("cpu").get_state().numel() == size.GENERATOR_STATE_BYTES
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

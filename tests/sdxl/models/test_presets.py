@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sdxl.config.presets import PRESETS, PresetName
-from sdxl.config.settings import ConfigurationError, Stage
+from sdxl.config.settings import ConfigurationError, StageName
 from sdxl.denoising.sampler import digest, img2img_steps, make_sampler
 from sdxl.errors import RelayError
 from sdxl.models.checkpoint import Checkpoint
@@ -34,7 +34,7 @@ def turbo(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 
 @cache
-def without_files(stage: Stage, preset: PresetName | None) -> Checkpoint:
+def without_files(stage: StageName, preset: PresetName | None) -> Checkpoint:
     return loaded(stage, preset=preset)
 
 

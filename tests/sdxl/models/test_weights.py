@@ -13,13 +13,13 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
-from sdxl.config.settings import ConfigurationError, Settings, Stage
+from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.models.checkpoint import Checkpoint, load
 from sdxl.models.weights import PIPELINES
 from tests.conftest import MINI
 from tests.sdxl.models.original_layout import write_original
 
-STAGES: tuple[Stage, ...] = get_args(Stage)
+STAGES: tuple[StageName, ...] = get_args(StageName)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -27,7 +27,7 @@ def no_bento_model(tag: str) -> Path:
     raise FileNotFoundError(f"there is no such Bento model: {tag}")
 
 
-def loaded(stage: Stage, **settings: Any) -> Checkpoint:
+def loaded(stage: StageName, **settings: Any) -> Checkpoint:
     return load(stage, Settings.model_validate({"device": "cpu", "backend": "torch", **settings}), no_bento_model)
 
 
@@ -36,7 +36,7 @@ def states(checkpoint: Checkpoint) -> dict[str, dict[str, torch.Tensor]]:
     return {name: model.state_dict() for name, model in models.items() if model is not None}
 
 
-def assert_is_mini(checkpoint: Checkpoint, stage: Stage) -> None:
+def assert_is_mini(checkpoint: Checkpoint, stage: StageName) -> None:
     expected, got = states(loaded(stage)), states(checkpoint)
     assert got.keys() == expected.keys()
     for part, tensors in expected.items():
@@ -47,13 +47,13 @@ def assert_is_mini(checkpoint: Checkpoint, stage: Stage) -> None:
 
 
 @pytest.fixture(scope="module", params=STAGES)
-def stage(request: pytest.FixtureRequest) -> Stage:
-    chosen: Stage = request.param
+def stage(request: pytest.FixtureRequest) -> StageName:
+    chosen: StageName = request.param
     return chosen
 
 
 @pytest.fixture(scope="module")
-def original(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(stage: StageName, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The mini checkpoint as one file in the original layout."""
     path = tmp_path_factory.mktemp("original") / "mini.safetensors"
     pipeline = PIPELINES[stage].from_pretrained(MINI / stage, dtype=torch.float16, add_watermarker=False)
@@ -89,14 +89,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_one_file_in_the_original_layout(stage: Stage, original: Path) -> None:
+def test_one_file_in_the_original_layout(stage: StageName, original: Path) -> None:
     checkpoint = loaded(stage, **{stage: original, f"{stage}_config": MINI / stage})
     assert_is_mini(checkpoint, stage)
     assert checkpoint.defaults.num_inference_steps == 30
     assert checkpoint.digest != loaded(stage).digest
 
 
-def test_one_file_may_have_defaults_of_its_own(stage: Stage, original: Path) -> None:
+def test_one_file_may_have_defaults_of_its_own(stage: StageName, original: Path) -> None:
     beside = original.with_name("mini.relay.json")
     beside.write_text('{"num_inference_steps": 7}')
     checkpoint = loaded(stage, **{stage: original, f"{stage}_config": MINI / stage})
@@ -104,7 +104,7 @@ def test_one_file_may_have_defaults_of_its_own(stage: Stage, original: Path) -> 
     assert (checkpoint.defaults.num_inference_steps, checkpoint.defaults.width) == (7, 128)
 
 
-def test_one_file_with_a_configuration_from_the_hub(stage: Stage, original: Path, hub: Path) -> None:
+def test_one_file_with_a_configuration_from_the_hub(stage: StageName, original: Path, hub: Path) -> None:
     repository = Settings().base_config if stage == "base" else Settings().refiner_config
     as_cached(MINI / stage, hub, repository)
     assert_is_mini(loaded(stage, **{stage: original}), stage)
@@ -124,7 +124,7 @@ def test_a_folder_with_halves(tmp_path: Path, dtype: str, keeps_others: bool) ->
 
 
 @pytest.mark.parametrize("revision", ["main", "v1.0"])
-def test_a_repository_of_the_hub(stage: Stage, hub: Path, revision: str) -> None:
+def test_a_repository_of_the_hub(stage: StageName, hub: Path, revision: str) -> None:
     as_cached(MINI / stage, hub, "somebody/a-model", revision)
     reference = "somebody/a-model" if revision == "main" else f"somebody/a-model@{revision}"
     checkpoint = loaded(stage, **{stage: reference})
@@ -132,7 +132,7 @@ def test_a_repository_of_the_hub(stage: Stage, hub: Path, revision: str) -> None
     assert checkpoint.digest == loaded(stage).digest  # the same files, wherever they come from
 
 
-def test_a_bento_model(stage: Stage) -> None:
+def test_a_bento_model(stage: StageName) -> None:
     asked = []
 
     def bento_model(tag: str) -> Path:
@@ -145,7 +145,7 @@ def test_a_bento_model(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("form", ["folder", "file"])
-def test_another_vae(stage: Stage, original: Path, tmp_path: Path, form: str) -> None:
+def test_another_vae(stage: StageName, original: Path, tmp_path: Path, form: str) -> None:
     vae = AutoencoderKL.from_pretrained(MINI / "base" / "vae", dtype=torch.float32)
     with torch.no_grad():
         vae.decoder.conv_out.bias += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -10,25 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from entry.automatic1111.routes import add_automatic1111_routes
 from entry.http.contracts import AUTOMATIC1111, OPENAI, error_answer
-from entry.openai.routes import add_openai_routes
-from entry.page.mount import add_page
-from entry.pictures import Pictures
-from sdxl.config.settings import Settings
 from sdxl.errors import RelayError, invalid_field
-
-logger = logging.getLogger("bentoml.sdxl_relay")
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def make_app(pictures: Pictures, settings: Settings) -> FastAPI:
-    """The app that BentoML mounts; its routes appear in BentoML's own /docs.json."""
+def make_app(*adders: Callable[[FastAPI], object]) -> FastAPI:
+    """The app that BentoML mounts, with the routes that each of `adders` adds; they appear in BentoML's /docs.json."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, strict_content_type=False)
-    add_openai_routes(app, pictures, settings)
-    add_automatic1111_routes(app, pictures, settings)
-    add_page(app, settings)
+    for add_to in adders:
+        add_to(app)
     for prefix in (OPENAI, AUTOMATIC1111):  # last, for what none of the routes above takes
         app.add_api_route(f"{prefix}{{rest:path}}", _refuse, methods=METHODS, include_in_schema=False)
     app.add_exception_handler(RelayError, _relay_error)

@@ -1,0 +1,105 @@
+"""The refiner stage's jobs: from a hand-off, or from a picture, to a finished picture."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from runners.frames import Frame, pixels_of
+from runners.stage import Stage, StageJob
+from sdxl.denoising import sampler as samplers
+from sdxl.denoising.guidance import GuidancePlan
+from sdxl.denoising.prompt import img2img_conditioning
+from sdxl.denoising.start import Start
+from sdxl.errors import RelayError
+from sdxl.handoff.document import HandOff
+from sdxl.handoff.fields import HandOffError, HandOffFields
+from sdxl.handoff.size import max_bytes
+from sdxl.models.lora import check_loras
+from sdxl.request.limits import Limits
+from sdxl.request.requests import RefineRequest
+from sdxl.request.settled import Refinement
+from stepbatch.denoising import Conditioning
+
+
+class RefinerStage(Stage):
+    """The refiner UNet, and what hand-offs and requests ask of it."""
+
+    NAME = "refiner"
+
+    def any_conditioning(self) -> Conditioning:
+        """See `Stage.any_conditioning`."""
+        words = RefineRequest(prompt="a picture", seed=0).with_defaults(self.checkpoint.defaults)
+        size_px = (self.checkpoint.defaults.height, self.checkpoint.defaults.width)
+        return img2img_conditioning(self.checkpoint, words, size_px, rows=1)
+
+    def job_from_handoff(self, document: bytes, limits: Limits) -> StageJob:
+        """Goes on where the base stopped. Raises RelayError (400) for a hand-off that does not fit this refiner."""
+        begun = time.perf_counter()
+        handoff = self._read(document)
+        self.metrics.handed_off(len(document), time.perf_counter() - begun)
+        fields = handoff.fields
+        sampler = self._sampler(fields)
+        if samplers.digest(sampler) != fields.sampler_digest:
+            raise RelayError(
+                400,
+                "sampler_mismatch",
+                "hand-off field sampler_digest: the base's sampler is configured"
+                f" otherwise than this refiner's, so that their timesteps do not tile; got"
+                f" {fields.sampler_digest}, allowed is {samplers.digest(sampler)}",
+                field="sampler_digest",
+            )
+        if fields.cutoff is not None:
+            timesteps = samplers.refiner_steps(sampler, fields.num_inference_steps, fields.cutoff)
+        else:
+            assert fields.strength is not None  # HandOffFields holds that one of the two is there
+            timesteps = samplers.img2img_steps(sampler, fields.num_inference_steps, fields.strength)
+        generator = torch.Generator("cpu")
+        generator.set_state(handoff.generator_state)
+        start = Start(
+            image=handoff.latents,
+            mask=handoff.mask,
+            sampler=sampler,
+            timesteps=timesteps,
+            generator=generator,
+            strength=fields.strength,
+        )
+        return self._job(fields, start, limits)
+
+    def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
+        """The refiner model card's own use: improve a picture one has."""
+        frame = Frame.decode(payload)
+        wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
+        self.checkpoint.defaults.bounds.check(wanted)
+        check_loras(wanted.loras, self.settings.refiner_loras)
+        sampler = self._sampler(wanted)
+        start = Start(
+            image=Image.fromarray(pixels_of(frame)),
+            sampler=sampler,
+            timesteps=samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength),
+            generator=torch.Generator("cpu").manual_seed(wanted.seed),
+            strength=wanted.strength,
+        )
+        return self._job(wanted, start, limits)
+
+    def _job(self, wanted: HandOffFields | Refinement, start: Start, limits: Limits) -> StageJob:
+        def finish(latents: Tensor) -> Frame:
+            settled = wanted if isinstance(wanted, Refinement) else None
+            return self.picture(latents, self.told(wanted, settled))
+
+        guidance = GuidancePlan.of(wanted, start.sampler, start.timesteps)
+        return self.img2img_job(wanted, start, guidance, finish, decodes=True, limits=limits)
+
+    def _sampler(self, wanted: HandOffFields | Refinement) -> Any:
+        return samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
+
+    def _read(self, document: bytes) -> HandOff:
+        try:
+            max_pixels = self.settings.max_pixels
+            return HandOff.decode(document, max_bytes=max_bytes(max_pixels), max_pixels=max_pixels)
+        except HandOffError as error:
+            raise RelayError(400, "invalid_handoff", str(error)) from error

@@ -1,0 +1,43 @@
+"""What both stages' services have in common.
+
+Nothing here imports torch: only the process that serves a stage loads it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import bentoml
+
+from runners.door import Door
+from sdxl.config.settings import Settings
+
+if TYPE_CHECKING:
+    from runners.stage import Stage
+
+SETTINGS = Settings.or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
+A_LONG_TIME = 1_000_000_000
+RUNNER_OPTIONS: dict[str, Any] = {
+    "workers": 1,
+    # BentoML's proxy would close its session, and with it calls in flight, after 100 requests or 300 s.
+    "runner_connection": {"max_requests": A_LONG_TIME, "max_age": float(A_LONG_TIME)},
+    # Until a stream's first frame, which comes at once. BentoML remembers each request for so long.
+    "traffic": {"timeout": 60},
+}
+
+
+class Runner:
+    """A service whose `stage` is loaded when it starts; its `door` lets jobs in from then on."""
+
+    door: ClassVar[Door]
+    stage: Stage
+
+    @bentoml.on_startup
+    async def open_door(self) -> None:
+        """Begins to take jobs."""
+        self.stage.open(self.door)
+
+    @bentoml.on_shutdown
+    def stop(self) -> None:
+        """Lets no future wait for ever."""
+        self.stage.engine.stop()
