@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
 from pathlib import Path
@@ -22,18 +23,24 @@ from entry.fleet.fleet import Fleet
 from entry.http.app import make_app
 from entry.http.gate import add_gate
 from entry.openai.routes import add_openai_routes, openai_routes
-from entry.page.mount import add_page
+from entry.page.mount import add_page, page_path
 from entry.pictures import Pictures
 from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
+from entry.ready import tell_when_ready
 from entry.routes import own_routes
 from entry.tasks import TASK_ROUTE, add_tasks
+from runners.base import BaseRunner
 from runners.drain import Drain
 from runners.http import error_response
-from runners.server import look_after_server
+from runners.log import quiet_libraries
+from runners.refiner import RefinerRunner
+from runners.server import look_after_server, running_server, url_of
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.version import VERSION
 
+HERE = Path(__file__).parent
 SETTINGS = Settings.or_exit()
 FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
@@ -50,8 +57,15 @@ APP = make_app(
 Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end
 Picture = Annotated[Path, ContentType("image/*")]
 Upload = Annotated[Path, ContentType("*/*")]  # its first bytes tell: curl, for one, does not know what .webp is
-# What distinguishes a container's installation: requirements.txt names a package of the project's own.
-IMAGE = bentoml.images.Image().build_include("standins")
+# The container, for entry and runners alike.
+IMAGE = bentoml.images.Image(
+    base_image="python:3.11-slim",
+    distro="none",  # of those that BentoML knows, into which it installs compilers and git; all packages are wheels
+    python_version="3.11",
+    python_requirements=(HERE / "requirements.txt").read_text(),
+    lock_python_packages=False,
+    build_include_paths=["standins"],  # requirements.txt names a package of the project's own
+)
 
 
 class RefineUpload(RefineRequest):
@@ -77,25 +91,32 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
 
 
 @bentoml.asgi_app(APP, path="/")
-@bentoml.service(name=ENTRY_NAME, workers=1, image=IMAGE, traffic={"timeout": SETTINGS.timeout_s + 30})
+@bentoml.service(
+    name=ENTRY_NAME,
+    workers=1,
+    image=IMAGE,
+    labels={"project": "sdxl-relay", "version": VERSION},
+    traffic={"timeout": SETTINGS.timeout_s + 30},
+)
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""
 
-    # A stage without a URL is started on this host; only for that are the runners, and torch, imported.
+    # A stage without a URL is started on this host.
     if not SETTINGS.base_url:
-        from runners.base import BaseRunner
-
         base = bentoml.depends(BaseRunner)
     if not SETTINGS.refiner_url:
-        from runners.refiner import RefinerRunner
-
         refiner = bentoml.depends(RefinerRunner)
+
+    def __init__(self) -> None:
+        quiet_libraries()
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Begins to look for the runners, and takes over SIGTERM."""
         FLEET.start(SETTINGS.base_url or self._started("base"), SETTINGS.refiner_url or self._started("refiner"))
-        self._looking = look_after_server(DRAIN)
+        server = running_server()
+        told = tell_when_ready(FLEET.has_been_ready, lambda: url_of(server), page_path(SETTINGS))
+        self._tasks = [look_after_server(server, DRAIN), asyncio.create_task(told)]
 
     def _started(self, name: str) -> tuple[str]:
         """The address of a runner that BentoML started: set when the dependency is first looked up on an instance."""

@@ -1,12 +1,16 @@
 """The two stages as BentoML services.
 
-Before anything imports torch: each of the two runners of a machine gets half of its cores, unless OMP_NUM_THREADS
-says otherwise. With as many threads as cores in both, OpenMP's threads spin on the cores that the other runner's
-need, and when both are busy, they come to a small part of the work (docs/performance.md has the figures).
-OpenMP reads the variable once, when it is loaded.
+What libraries read from the environment when they are imported is set here. Each of the two runners of a machine gets
+half of its cores, unless OMP_NUM_THREADS says otherwise. With as many threads as cores in both, OpenMP's threads spin
+on the cores that the other runner's need, and when both are busy, they come to a small part of the work
+(docs/performance.md has the figures).
 """
 
 import os
 
 _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores // 2)))
+# Their warnings repeat prompts and name packages that nothing here needs; a log file has no place for progress bars.
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TQDM_DISABLE", "1")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import bentoml
 
 from runners.door import Door, guard
+from runners.log import quiet_libraries
 from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner
 from runners.stream import Octets, stream_job
 from sdxl.request.fields import MAX_REQUEST_BYTES
@@ -27,6 +28,7 @@ class BaseRunner(Runner):
     stage: BaseStage
 
     def __init__(self) -> None:
+        quiet_libraries()
         from runners.base_jobs import BaseStage
 
         self.stage = BaseStage(SETTINGS)

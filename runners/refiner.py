@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import bentoml
 
 from runners.door import Door, guard
+from runners.log import quiet_libraries
 from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner
 from runners.stream import Octets, stream_job
 from sdxl.handoff.size import max_bytes
@@ -28,6 +29,7 @@ class RefinerRunner(Runner):
     stage: RefinerStage
 
     def __init__(self) -> None:
+        quiet_libraries()
         from runners.refiner_jobs import RefinerStage
 
         self.stage = RefinerStage(SETTINGS)

@@ -15,21 +15,29 @@ LOOK_S = 1.0
 HEAD_PATIENCE_S = 10.0
 
 
-def look_after_server(drain: Drain, give_up: Callable[[], Awaitable[object]] | None = None) -> asyncio.Task[None]:
+def look_after_server(
+    server: uvicorn.Server, drain: Drain, give_up: Callable[[], Awaitable[object]] | None = None
+) -> asyncio.Task[None]:
     """To be called on the event loop that serves, before it serves; the task is to be kept.
 
     `give_up` ends what is still at work when the time to drain is over.
     """
-    server = _running_server()
     drain.listen_for_sigterm(lambda: server.handle_exit(signal.SIGTERM, None), give_up)
     return asyncio.create_task(_cut_off_slow_heads(server.server_state.connections))
 
 
-def _running_server() -> uvicorn.Server:
-    """The server of this process. BentoML does not give it away, but its handler of SIGTERM does."""
+def running_server() -> uvicorn.Server:
+    """The server of this process: its handler of SIGTERM gives it away, as long as that is its own."""
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     assert isinstance(server, uvicorn.Server)
     return server
+
+
+def url_of(server: uvicorn.Server) -> str:
+    """Where a server listens."""
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"{'https' if server.config.is_ssl else 'http'}://{host}:{port}"
 
 
 async def _cut_off_slow_heads(connections: Collection[Any]) -> None:

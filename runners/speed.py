@@ -54,7 +54,7 @@ def measure(checkpoint: Checkpoint, unet: UNet, conditioning: Callable[[], Condi
         _compile(checkpoint, settings, call, lambda size: decode(checkpoint.pipeline, latents(1, size)))
     size = native_size(checkpoint, settings)
     pixels = math.prod(size)
-    given = settings.rows_of_all_ticks or settings.max_rows
+    given = settings.fixed_rows or settings.max_rows
     times = tick_times(lambda rows: call(rows, size), (given,) if given else ROW_COUNTS)
     rows = given or worthwhile_rows(times)
     seconds_per_work = times[rows] / (rows * pixels)

@@ -21,7 +21,7 @@ from runners.door import Door
 from runners.frames import Frame, Kind
 from runners.gauges import forget_the_dead
 from runners.metrics import StageMetrics
-from runners.server import look_after_server
+from runners.server import look_after_server, running_server
 from runners.speed import Speed, measure
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
@@ -107,7 +107,9 @@ class Stage(ABC):
             loras=checkpoint.loras.digest,
         )
         door.is_stuck = self.is_stuck
-        self._looking = look_after_server(door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop))
+        self._looking = look_after_server(
+            running_server(), door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop)
+        )
 
     def is_stuck(self, times: float = 1.0) -> bool:
         """Whether the engine has been at one piece of work for so long, or `times` that, that it seems to hang."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
@@ -23,7 +24,9 @@ class Fleet:
         self.refiner = StageClient("refiner", settings)
         self.base.chosen = lambda: self._choose()[0]
         self.refiner.chosen = lambda: self._choose()[1]
+        self.base.changed = self.refiner.changed = self._look
         self._chosen: Pair = (None, None)
+        self.has_been_ready = asyncio.Event()
 
     def start(self, base_urls: Sequence[str], refiner_urls: Sequence[str]) -> None:
         """Begins to look for replicas, on the event loop that serves."""
@@ -54,6 +57,10 @@ class Fleet:
             }
         report["disagreements"] = self._disagreements()
         return report
+
+    def _look(self) -> None:
+        if self.is_ready:
+            self.has_been_ready.set()
 
     @property
     def _stages(self) -> tuple[StageClient, StageClient]:

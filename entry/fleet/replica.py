@@ -21,6 +21,7 @@ from sdxl.request.limits import Limits
 
 CONNECT_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 5.0
+NOT_YET = "does not answer yet"
 Reason = Literal["busy", "unavailable", "unreachable", "silent", "cut"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
@@ -40,6 +41,7 @@ class Replica:
         self.address = address
         self.identity: Identity | None = None  # while it is ready
         self.fault = "was not asked yet"  # while it is not
+        self._has_answered = False
         self._session = session
         self._silence_s = settings.runner_silence_s
         token = settings.runner_token
@@ -48,6 +50,11 @@ class Replica:
             self._headers["authorization"] = f"Bearer {token.get_secret_value()}"
         self._work: dict[object, float] = {}  # of each call under way, in the engines' unit
         self._usual_work = 1.0  # the last job's, for jobs that the runner has not told the work of yet
+
+    @property
+    def may_be_loading(self) -> bool:
+        """Whether it has never been there: a runner loads its model before it listens."""
+        return self.fault.startswith(NOT_YET)
 
     @property
     def load(self) -> tuple[float, int]:
@@ -65,8 +72,10 @@ class Replica:
             ) as response:
                 body = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            self.is_lost(f"cannot be reached ({_said(error)})")
+            may_come = not self._has_answered and not isinstance(error, aiohttp.ClientSSLError)
+            self.is_lost(f"{NOT_YET if may_come else 'cannot be reached'} ({_said(error)})")
             return
+        self._has_answered = True
         if response.status != 200:
             self.is_lost(f"answers /readyz with {response.status}")
         elif body == b"{}":

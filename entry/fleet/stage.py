@@ -23,7 +23,7 @@ from sdxl.request.limits import Limits
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
-LOOK_S = 1.0
+LOOK_S, FIRST_LOOK_S = 1.0, 0.2  # the second, until a replica is ready for the first time
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0
 RETRY_AFTER_S = 5
 MAX_LOSSES = 5  # of replicas at work on the same job: it may be the job that kills them
@@ -36,6 +36,8 @@ class StageClient:
         self.name = name
         self.chosen: Callable[[], Identity | None] = lambda: None
         """The identity that replicas must have to get jobs; the entry's `Fleet` sets it."""
+        self.changed: Callable[[], object] = lambda: None
+        """Called after each look at a replica; the `Fleet` sets it."""
         self._settings = settings
         self._addresses: dict[str, list[Address]] = {}
         self._replicas: dict[Address, Replica] = {}
@@ -127,7 +129,7 @@ class StageClient:
         except Lost as lost:
             self._metrics.retried(self.name, lost.reason)
             if lost.reason != "busy":
-                logger.warning("a job is taken from %s replica %s: it %s", self.name, replica.address.root, lost)
+                logger.warning("a job is taken from %s: it %s", self._label(replica), lost)
                 replica.is_lost(str(lost))
             raise
 
@@ -145,6 +147,9 @@ class StageClient:
         if not self._replicas:
             return "is not there: its name has no address"
         return "; ".join(self.faults) or "does not fit the other stage's (see /readyz)"
+
+    def _label(self, replica: Replica) -> str:
+        return f"the {self.name}" if self._folder else f"the {self.name} replica {replica.address.root}"
 
     async def _look(self, urls: Sequence[str], session: aiohttp.ClientSession) -> None:
         while True:
@@ -165,6 +170,7 @@ class StageClient:
             before = replica.fault
             await replica.ask()
             if replica.fault != before:
-                logger.info("%s replica %s %s", self.name, replica.address.root, replica.fault or "is ready")
+                logger.info("%s %s", self._label(replica), replica.fault or "is ready")
             self._metrics.ready(self.name, len(self.ready))
-            await asyncio.sleep(LOOK_S)
+            self.changed()
+            await asyncio.sleep(FIRST_LOOK_S if replica.may_be_loading else LOOK_S)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from entry.http.connected import while_connected
 from entry.http.contracts import error_answer
+from entry.http.docs import DOCS_PATH, docs_page, to_docs
 from entry.http.document import document
 from entry.http.keys import Keys
 from entry.http.route import Route
@@ -72,6 +73,10 @@ class Gate:
             await self._readiness()(scope, receive, send)
         elif scope["path"] == "/docs.json":
             await JSONResponse(self.docs())(scope, receive, send)
+        elif scope["path"] == DOCS_PATH and scope["method"] in ("GET", "HEAD"):
+            await docs_page()(scope, receive, send)
+        elif scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+            await to_docs()(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"] in self.routes:
             await self._admit(scope, receive, send)
         else:

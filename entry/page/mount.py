@@ -48,10 +48,15 @@ def add_page(app: FastAPI, settings: Settings) -> None:
     app.add_api_route(PATH, to_the_folder, include_in_schema=False)
     if settings.ui == "off":
         app.mount(PATH, error_response(TURNED_OFF))
-    elif find_spec("gradio") is None:
+    elif page_path(settings) is None:
         app.mount(PATH, error_response(NOT_INSTALLED))
     else:
         app.mount(PATH, Page(lambda: _load(asks_for_keys=bool(settings.api_keys))))
+
+
+def page_path(settings: Settings) -> str | None:
+    """Where the page is, if there is one."""
+    return PATH if settings.ui != "off" and find_spec("gradio") is not None else None
 
 
 def _load(*, asks_for_keys: bool) -> tuple[Any, str]:

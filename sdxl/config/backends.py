@@ -27,14 +27,18 @@ def usable(name: BackendName, settings: ValidationInfo) -> BackendName:
     return name
 
 
-def resolved(name: BackendName, *, is_ours: bool) -> BackendName:
-    """`auto` is the fastest on the CPU where it is installed, else torch.
+def resolved(name: BackendName, *, is_ours: bool) -> tuple[BackendName, str]:
+    """Which one, and why: `auto` is the fastest on the CPU where it is installed, else torch.
 
     `is_ours`: in float32 on the CPU, with nothing that needs torch.
     """
     if name != "auto":
-        return name
-    return FASTEST if is_ours and not missing_packages(FASTEST) else "torch"
+        return name, f"SDXL_BACKEND={name}"
+    if not is_ours:
+        return "torch", "nothing else can do what the settings ask for"
+    if missing_packages(FASTEST):
+        return "torch", f"{FASTEST}, which is faster, is not installed"
+    return FASTEST, "the fastest on a CPU"
 
 
 def missing_packages(name: BackendName) -> list[str]:

@@ -74,9 +74,3 @@ def defaults_of(name: PresetName, distilled: str | None) -> dict[str, Any]:
     defaults = dict(PRESETS[name].defaults)
     told = _STEPS_IN_NAME.search((distilled or "").rsplit("/", 1)[-1])
     return {**defaults, "num_inference_steps": int(told[1])} if told else defaults
-
-
-def set_sampler(pipeline: Any, name: PresetName) -> None:
-    """Gives the pipeline a sampler of its own kind, configured as the preset has it."""
-    own = pipeline.scheduler
-    pipeline.scheduler = type(own).from_config(own.config, **PRESETS[name].sampler)

@@ -64,6 +64,12 @@ def _keys(value: object) -> tuple[str, ...]:
     return keys
 
 
+def _power_of_two(rows: int) -> int:
+    if rows & (rows - 1):
+        raise ValueError("a power of two is needed: only what divides evenly among threads is computed alike")
+    return rows
+
+
 Reference = Annotated[str, BeforeValidator(checked)]
 Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)]
 Sizes = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_sizes)]  # (width, height)
@@ -129,7 +135,7 @@ class Settings(BaseModel):
     """Which job goes first: the one with the shortest remaining work, with aging, or the first that came."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
     """Rows of one UNet call at most, at the checkpoint's native size; measured at start if it is left out."""
-    fixed_rows: Literal["2", "4", "8", "16", "32", "64"] | None = None
+    fixed_rows: Annotated[int, Field(ge=2, le=64), AfterValidator(_power_of_two)] | None = None
     """Rows of every UNet call, those missing filled up: a seed's picture is then the same to the bit under any load.
     Powers of two, because only what divides evenly among threads is computed in the same way in every slot."""
     max_jobs: Annotated[int, Field(ge=1, le=100_000)] = 64
@@ -204,11 +210,6 @@ class Settings(BaseModel):
         """Whether something is asked for that only torch can do with the models."""
         forms = (self.compile != "off", self.offload != "none", self.quantize != "none", self.vae_tiling)
         return any(forms) or bool(self.loras or self.refiner_loras)
-
-    @property
-    def rows_of_all_ticks(self) -> int | None:
-        """`fixed_rows` as a number."""
-        return None if self.fixed_rows is None else int(self.fixed_rows)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

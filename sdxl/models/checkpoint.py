@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline
 from pydantic import ValidationError
 
 from sdxl.config.backends import BackendName
-from sdxl.config.presets import defaults_of, set_sampler
+from sdxl.config.presets import defaults_of
 from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.errors import RelayError
 from sdxl.models.backends.conversion import give_to_backend
-from sdxl.models.distilled import add_distilled
+from sdxl.models.distilled import add_distilled, set_sampler
 from sdxl.models.lora import LoadedLoras, load_loras
 from sdxl.models.placement import place
 from sdxl.models.preview import LatentToRGB
 from sdxl.models.prompt_cache import PromptCache
 from sdxl.models.weights import load_weights
 from sdxl.request.settled import Defaults
+
+logger = logging.getLogger("bentoml.sdxl_relay")
 
 VAE_FACTOR = 8  # pixels per latent, in both directions
 
@@ -82,7 +85,7 @@ def with_sampler(pipeline: Any, sampler: Any) -> Any:
 
 def load(stage: StageName, settings: Settings, bento_model: Callable[[str], Path]) -> Checkpoint:
     """Loads the stage's checkpoint, with its LoRAs. Raises ConfigurationError for what is not there or not SDXL's."""
-    diffusers.utils.logging.set_verbosity_error()  # its warnings repeat prompts
+    begun = time.perf_counter()
     device = _device(settings)
     dtype = _dtype(settings, device)
     try:
@@ -100,8 +103,8 @@ def load(stage: StageName, settings: Settings, bento_model: Callable[[str], Path
             files |= add_distilled(pipeline, settings, bento_model)
     place(pipeline, settings, device)
     own_digest = digest(files)
-    backend = give_to_backend(pipeline, settings, device, dtype, own_digest)
-    return Checkpoint(
+    backend, why = give_to_backend(pipeline, settings, device, dtype, own_digest)
+    checkpoint = Checkpoint(
         pipeline=pipeline,
         defaults=_defaults(files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR, preset),
         to_rgb=LatentToRGB.of(files.get("latent_rgb.json"), device),
@@ -110,6 +113,26 @@ def load(stage: StageName, settings: Settings, bento_model: Callable[[str], Path
         dtype=dtype,
         backend=backend,
         loras=load_loras(pipeline, stage, settings),
+    )
+    _tell(checkpoint, stage, settings, why, time.perf_counter() - begun)
+    return checkpoint
+
+
+def _tell(checkpoint: Checkpoint, stage: StageName, settings: Settings, why_backend: str, seconds: float) -> None:
+    """What an operator wants to see of it in the log."""
+    logger.info(
+        "the %s is %s (digest %s), with %s VAE and %s",
+        stage,
+        getattr(settings, stage),
+        checkpoint.digest[:10],
+        settings.vae or "its own",
+        f"the LoRAs {', '.join(checkpoint.loras.digests)}" if checkpoint.loras.digests else "no LoRAs",
+    )
+    on = checkpoint.device if settings.device != "auto" or checkpoint.device != "cpu" else "the CPU (there is no CUDA)"
+    dtype = str(checkpoint.dtype).removeprefix("torch.")
+    by = f"{checkpoint.backend} ({why_backend})"
+    logger.info(
+        "it runs on %s in %s by %s, threads: %d; loaded in %.1f s", on, dtype, by, torch.get_num_threads(), seconds
     )
 
 

@@ -11,12 +11,19 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from sdxl.config.presets import PRESETS, PresetName
 from sdxl.config.references import Sources, located
 from sdxl.config.settings import ConfigurationError, Settings
 from sdxl.models.hub import fetch_files
 
 LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' name, of a repository's only file
 logger = logging.getLogger("bentoml.sdxl_relay")
+
+
+def set_sampler(pipeline: Any, preset: PresetName) -> None:
+    """Gives the pipeline a sampler of its own kind, configured as the preset has it."""
+    own = pipeline.scheduler
+    pipeline.scheduler = type(own).from_config(own.config, **PRESETS[preset].sampler)
 
 
 def add_distilled(pipeline: Any, settings: Settings, bento_model: Callable[[str], Path]) -> dict[str, Path]:

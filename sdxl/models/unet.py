@@ -35,8 +35,8 @@ INDUCTOR = {
 
 def compiled_counts(settings: Settings) -> list[int]:
     """The row counts of compiled ticks: those that are measured at start, up to the most that is allowed."""
-    if settings.rows_of_all_ticks is not None:
-        return [settings.rows_of_all_ticks]
+    if settings.fixed_rows is not None:
+        return [settings.fixed_rows]
     most = settings.max_rows or ROW_COUNTS[-1]
     return sorted({most, *(count for count in ROW_COUNTS if count < most)})
 
@@ -61,7 +61,7 @@ def make_unet(checkpoint: Checkpoint, settings: Settings) -> UNet:
 
 def _of_settings(checkpoint: Checkpoint, settings: Settings) -> UNet:
     plain = unet_of(checkpoint.pipeline.unet)
-    fixed = settings.rows_of_all_ticks
+    fixed = settings.fixed_rows
     other = PaddedUNet(plain, (fixed,)) if fixed else plain
     if settings.compile == "off":
         return other

@@ -27,17 +27,19 @@ MODEL = "model.onnx"
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 
-def give_to_backend(pipeline: Any, settings: Settings, device: str, dtype: torch.dtype, digest: str) -> BackendName:
-    """Lets the backend that is set compute a pipeline's models, and gives its name; nothing to do if that is torch.
+def give_to_backend(
+    pipeline: Any, settings: Settings, device: str, dtype: torch.dtype, digest: str
+) -> tuple[BackendName, str]:
+    """Lets the backend that is set compute a pipeline's models; nothing to do if that is torch.
 
+    Gives its name, and why it is that one.
     One model after the other, so that of only one there are two at a time. `digest` is the checkpoint's, by which
     files are found again in the cache. Raises ConfigurationError if the device or dtype is not the backend's.
     """
     is_ours = (device, dtype) == ("cpu", torch.float32)
-    chosen = resolved(settings.backend, is_ours=is_ours and not settings.needs_torch)
-    logger.info("the models are computed by %s", chosen)
+    chosen, why = resolved(settings.backend, is_ours=is_ours and not settings.needs_torch)
     if chosen == "torch":
-        return chosen
+        return chosen, why
     if not is_ours:
         raise ConfigurationError(f"SDXL_BACKEND={chosen}: {CPU_ONLY}, not for {device} and {dtype}")
     load = backend(chosen).load
@@ -49,7 +51,7 @@ def give_to_backend(pipeline: Any, settings: Settings, device: str, dtype: torch
             del model
             setattr(pipeline, name, stand_in(config, _runs(name, pipeline, load, settings.backend_cache, digest)))
     logger.info("%s has its models after %.1f s", chosen, time.perf_counter() - begun)
-    return chosen
+    return chosen, why
 
 
 def _runs(name: str, pipeline: Any, load: Load, cache: Path | None, digest: str) -> list[Run]:

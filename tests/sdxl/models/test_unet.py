@@ -25,7 +25,7 @@ def settings(**variables: str) -> Settings:
         ({"max_rows": "8"}, [1, 2, 4, 8]),
         ({"max_rows": "6"}, [1, 2, 4, 6]),
         ({"max_rows": "1"}, [1]),
-        ({"fixed_rows": "4"}, [4]),
+        ({"fixed_rows": 4}, [4]),
     ],
 )
 def test_row_counts_go_up_to_the_most_that_a_tick_may_have(variables: dict[str, str], counts: list[int]) -> None:
