@@ -4,18 +4,24 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
+# A .venv works with the Python that made it, so the mark of what is installed in it names that.
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV_VERSION := $(shell sed -nE 's/^version(_info)? = ([0-9]+\.[0-9]+).*/\2/p' $(VENV)/pyvenv.cfg 2>/dev/null)
+INSTALLED := $(VENV)/installed-$(PYTHON_VERSION)
+INSTALLED_DEV := $(INSTALLED)-dev
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 BENCHMARKS := $(or $(ONLY),request tick_overhead threads company guidance_end load network chaos replicas soak backends)
 export BENTOML_DO_NOT_TRACK := 1
-export TRANSFORMERS_VERBOSITY := error
+export SDXL_BACKEND_CACHE ?= $(abspath $(VENV))/converted
 
-.PHONY: serve serve-split test test-full check format bench build
+.PHONY: serve serve-split test test-full check format docs bench build
 
-serve: $(VENV)/installed
+serve: $(INSTALLED)
 	@$(BIN)/python -m entry.preflight $(HOST) $(PORT)
 	@exec $(BIN)/bentoml serve . --host $(HOST) --port $(PORT)
 
 # The three services each by itself, as on three hosts. One that ends, and Ctrl-C, end all.
-serve-split: $(VENV)/installed
+serve-split: $(INSTALLED)
 	@$(BIN)/python -m entry.preflight $(HOST) $(PORT)
 	@exec bash -c 'trap "kill \$$(jobs -p); wait" EXIT; \
 	$(BIN)/bentoml serve runners.base:BaseRunner --host 127.0.0.1 --port 3001 & \
@@ -24,32 +30,40 @@ serve-split: $(VENV)/installed
 	$(BIN)/bentoml serve . --host $(HOST) --port $(PORT) & \
 	wait -n'
 
-test: $(VENV)/installed-dev
+test: $(INSTALLED_DEV)
 	$(BIN)/pytest
 
-test-full: $(VENV)/installed-dev
+test-full: $(INSTALLED_DEV)
 	$(BIN)/pytest -m "full or not full"
 
-check: $(VENV)/installed-dev
+check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(VENV)/installed-dev
+format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed-dev
+bench: $(INSTALLED_DEV)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-build: $(VENV)/installed
+build: $(INSTALLED)
 	$(BIN)/bentoml build
 
-$(VENV)/installed: requirements.txt requirements-ui.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-ui.txt
-	touch $@
+$(INSTALLED): requirements.txt requirements-ui.txt
+	@[ -n "$(PYTHON_VERSION)" ] || { echo "sdxl-relay: $(PYTHON) is not there; install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sdxl-relay: Python 3.11 or newer is needed, and \
+	$(PYTHON) is $(PYTHON_VERSION); name another, as in PYTHON=python3.12 make serve")'
+	@echo "Installing PyTorch, diffusers, BentoML and the page into $(VENV), once: 0.3 GB to download, and PyTorch's 0.2 GB"
+	@echo "(for CPUs) to 2.7 GB (for GPUs of NVIDIA, what PyPI has for Linux)."
+	@command -v nvidia-smi >/dev/null || echo "This machine has no NVIDIA driver. To get the small PyTorch on Linux, stop here and" \
+	"type: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"
+	$(PYTHON) -m venv $(if $(filter $(PYTHON_VERSION),$(VENV_VERSION)),,--clear) $(VENV)
+	$(PIP) -r requirements-ui.txt
+	@touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt requirements-openvino.txt requirements-onnxruntime.txt $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	touch $@
+$(INSTALLED_DEV): requirements-dev.txt requirements-openvino.txt requirements-onnxruntime.txt $(INSTALLED)
+	@echo "Installing what tests and checks need besides, 0.4 GB to download."
+	$(PIP) -r requirements-dev.txt
+	@touch $@

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sdxl.error_codes import ErrorCode
+
 SHOWN_CHARACTERS = 80
 
 
@@ -17,7 +19,7 @@ class RelayError(Exception):
     def __init__(
         self,
         status: int,
-        code: str,
+        code: ErrorCode,
         message: str,
         *,
         field: str | None = None,

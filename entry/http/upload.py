@@ -6,16 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image, ImageOps
 
 from runners.frames import Frame, Kind, pixels_of
 from sdxl.config.settings import Settings
+from sdxl.error_codes import ErrorCode
 from sdxl.errors import RelayError, invalid_field
 from sdxl.picture.image import PictureError, PictureTooLargeError, UnsupportedPictureError, read_picture
 from sdxl.picture.mask import MaskConvention, paste_original, read_mask
 from sdxl.request.fields import MAX_SIDE_PX, MIN_SIDE_PX
 from sdxl.request.requests import EditRequest, RefineRequest
+
+UploadField = Literal["image", "mask"]
+CODES: dict[UploadField, ErrorCode] = {"image": "invalid_image", "mask": "invalid_mask"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +83,12 @@ def read_original(
 
 
 @contextmanager
-def faults_named(field: str) -> Iterator[None]:
+def faults_named(field: UploadField) -> Iterator[None]:
     """Gives what is wrong with an upload its status: a RelayError (400, 413 or 415) that names its field."""
     try:
         yield
     except PictureError as error:
-        raise RelayError(_status(error), f"invalid_{field}", f"{field}: {error}", field=field) from error
+        raise RelayError(_status(error), CODES[field], f"{field}: {error}", field=field) from error
 
 
 def _status(error: PictureError) -> int:

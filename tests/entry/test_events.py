@@ -44,7 +44,7 @@ def test_progress_in_its_order_and_the_picture_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(LATE, 504), (RelayError(400, "no", "no"), 400), (RuntimeError("a bug"), 500)]
+    ("error", "status"), [(LATE, 504), (RelayError(400, "no_step", "no"), 400), (RuntimeError("a bug"), 500)]
 )
 def test_an_error_is_the_last_event(error: Exception, status: int) -> None:
     async def fails(follower: Follower) -> PictureFile:

@@ -110,15 +110,15 @@ def test_a_bad_form(items: list[tuple[str, Any]], field: str) -> None:
     ],
 )  # fmt: skip
 def test_kinds_of_errors(status: int, kind: str) -> None:
-    error = openai_error(RelayError(status, "a_code", "width: got 1; allowed: 2", field="width"))["error"]
-    assert error == {"message": "size: got 1; allowed: 2", "type": kind, "param": "size", "code": "a_code"}
+    error = openai_error(RelayError(status, "invalid_field", "width: got 1; allowed: 2", field="width"))["error"]
+    assert error == {"message": "size: got 1; allowed: 2", "type": kind, "param": "size", "code": "invalid_field"}
 
 
 def test_errors_by_path() -> None:
-    error = RelayError(429, "full", "num_inference_steps: got 1", field="num_inference_steps", retry_after_s=3)
+    error = RelayError(429, "queue_full", "num_inference_steps: got 1", field="num_inference_steps", retry_after_s=3)
     own, sdapi = (error_answer(path, error) for path in ("/generate", "/sdapi/v1/txt2img"))
     assert own.headers["retry-after"] == sdapi.headers["retry-after"] == "3"
-    assert bytes(own.body) == (b'{"error":"num_inference_steps: got 1","code":"full",'
+    assert bytes(own.body) == (b'{"error":"num_inference_steps: got 1","code":"queue_full",'
                                b'"field":"num_inference_steps","got":null}')  # fmt: skip
     assert b'"field":"steps"' in bytes(sdapi.body)
     assert b'"detail":"steps: got 1"' in bytes(sdapi.body)
