@@ -9,7 +9,7 @@ import bentoml
 
 from runners.door import Door, guard
 from runners.log import quiet_libraries
-from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner
+from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner, importing
 from runners.stream import Octets, stream_job
 from sdxl.request.fields import MAX_REQUEST_BYTES
 
@@ -29,7 +29,8 @@ class BaseRunner(Runner):
 
     def __init__(self) -> None:
         quiet_libraries()
-        from runners.base_jobs import BaseStage
+        with importing():
+            from runners.base_jobs import BaseStage
 
         self.stage = BaseStage(SETTINGS)
 

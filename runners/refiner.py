@@ -9,7 +9,7 @@ import bentoml
 
 from runners.door import Door, guard
 from runners.log import quiet_libraries
-from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner
+from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner, importing
 from runners.stream import Octets, stream_job
 from sdxl.handoff.size import max_bytes
 from sdxl.request.fields import MAX_REQUEST_BYTES
@@ -30,7 +30,8 @@ class RefinerRunner(Runner):
 
     def __init__(self) -> None:
         quiet_libraries()
-        from runners.refiner_jobs import RefinerStage
+        with importing():
+            from runners.refiner_jobs import RefinerStage
 
         self.stage = RefinerStage(SETTINGS)
 

@@ -8,6 +8,7 @@ import torch
 ROW_COUNTS = (1, 2, 4, 8, 16)
 REPEATS = 3
 WORTHWHILE = 0.85  # of the most rows per second that any row count gives
+GAIN = 1.02  # of rows per second: a row count that gives no more than so much over fewer rows is the last one tried
 LONG_S = 2.0  # a tick that takes so long is measured once, and no more rows are tried
 
 
@@ -16,9 +17,10 @@ def tick_times(call: Callable[[int], object], row_counts: tuple[int, ...] = ROW_
 
     The shortest, because another runner of the same machine may be measuring, too, and makes calls only longer.
     `call` does one call with so many rows, and returns when its result is there. Where memory does not suffice for so
-    many, fewer are the most.
+    many, or they give hardly more rows per second, fewer are the most.
     """
     times: dict[int, float] = {}
+    most_per_second = 0.0
     for rows in row_counts:
         try:
             first = _seconds(call, rows)
@@ -30,6 +32,9 @@ def tick_times(call: Callable[[int], object], row_counts: tuple[int, ...] = ROW_
             times[rows] = first
             break
         times[rows] = min(_seconds(call, rows) for _ in range(REPEATS))
+        if rows / times[rows] < GAIN * most_per_second:
+            break
+        most_per_second = rows / times[rows]
     return times
 
 
