@@ -1,21 +1,38 @@
-"""What many tests share: one running server with the mini checkpoint, and diffusers' pipelines over the same."""
+"""What many tests share: one running server with the mini checkpoint, both stages in the test's own process, and
+diffusers' pictures over the same checkpoints.
+"""
 
 from __future__ import annotations
 
+import runners  # isort: skip  # noqa: F401  (before torch: one thread for each model, as servers have them on two cores)
+
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from tests.service.reference import Reference
+from tests import kept
 from tests.service.server import ROOT, Server, serving
+
+if TYPE_CHECKING:  # what imports diffusers is imported when it is used first
+    from tests.in_process import Studio
+    from tests.service.reference import Reference
 
 settings.register_profile("no deadline", deadline=None)  # machines are shared, and their speed varies
 settings.load_profile("no deadline")
 
 MINI = ROOT / "checkpoints" / "mini"
 KEYS = ("the first key of the tests".replace(" ", "-"), "another:key:with:colons")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--remake", action="store_true", help="make diffusers' kept pictures anew, and compare")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    kept.remakes = config.getoption("remake")
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +50,25 @@ def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 
 @pytest.fixture(scope="session")
+def mini() -> Iterator[Studio]:
+    """Both stages of the mini checkpoint in this process."""
+    from tests.in_process import studio
+
+    with studio(max_rows=16) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def converted_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of what is converted for other backends, not there yet, so that each model is converted once."""
+    return tmp_path_factory.mktemp("converted") / "cache"
+
+
+@pytest.fixture(scope="session")
 def reference() -> Reference:
-    return Reference.load(MINI)
+    from tests.service.reference import Reference
+
+    return Reference(MINI, kept_as="mini")
 
 
 @pytest.fixture(scope="session")
@@ -47,11 +81,18 @@ def epsilon_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def epsilon_server(epsilon_checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(
-        tmp_path_factory.mktemp("bentoml"),
-        SDXL_BASE=epsilon_checkpoints / "base",
-        SDXL_REFINER=epsilon_checkpoints / "refiner",
-    ) as running:
-        yield running
+@pytest.fixture(scope="session")
+def epsilon(epsilon_checkpoints: Path) -> Iterator[Studio]:
+    """Both stages of that pair in this process."""
+    from tests.in_process import studio
+
+    folders = {stage: str(epsilon_checkpoints / stage) for stage in ("base", "refiner")}
+    with studio(max_rows=16, **folders) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def epsilon_reference(epsilon_checkpoints: Path) -> Reference:
+    from tests.service.reference import Reference
+
+    return Reference(epsilon_checkpoints, kept_as="epsilon")

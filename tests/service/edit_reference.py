@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline
-from numpy.typing import NDArray
 from PIL import Image
 
 from sdxl.denoising.sampler import diffusers_class
 from sdxl.request.samplers import SAMPLERS, SamplerName
+from tests.kept import Pixels
 from tests.service.reference import REFINER_ONLY, Reference, ending_guidance
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass
@@ -24,13 +23,24 @@ class EditReference:
 
     of: Reference
 
-    def __post_init__(self) -> None:
-        self.base = _editing(self.of.base, requires_aesthetics_score=False)
-        self.refiner = _editing(self.of.refiner, requires_aesthetics_score=True)
-        for pipeline in (*self.base, *self.refiner):
-            pipeline.set_progress_bar_config(disable=True)
+    @cached_property
+    def base(self) -> list[Any]:
+        return _editing(self.of.base, requires_aesthetics_score=False)
 
-    def edit(
+    @cached_property
+    def refiner(self) -> list[Any]:
+        return _editing(self.of.refiner, requires_aesthetics_score=True)
+
+    def edit(self, picture: Image.Image, mask: Image.Image | None = None, **fields: Any) -> Pixels:
+        """The fields are those of /edit; those that `_edit` has no default for are passed to both pipelines."""
+        return self.of.kept("edit", partial(self._edit, picture, mask, **fields), picture=picture, mask=mask, **fields)
+
+    def by_refiner_alone(self, picture: Image.Image, mask: Image.Image | None = None, **fields: Any) -> Pixels:
+        """From the latents that the VAE draws; the refiner is given those, not the picture."""
+        make = partial(self._by_refiner_alone, picture, mask, **fields)
+        return self.of.kept("edit-by-refiner", make, picture=picture, mask=mask, **fields)
+
+    def _edit(
         self,
         picture: Image.Image,
         mask: Image.Image | None = None,
@@ -44,7 +54,6 @@ class EditReference:
         guidance_end: float | None = None,
         **fields: Any,
     ) -> Pixels:
-        """The fields are those of /edit; those without a default here are passed to both pipelines."""
         base, refiner = self._pipelines(mask, scheduler)
         masked: dict[str, Any] = {}
         if mask is not None:  # these pipelines take their UNet's native size if they are told none
@@ -63,10 +72,9 @@ class EditReference:
         for_refiner |= ending_guidance(refiner, steps, guidance_end, high_noise_frac=high_noise_frac)
         return np.asarray(refiner(**for_refiner).images[0])
 
-    def by_refiner_alone(
+    def _by_refiner_alone(
         self, picture: Image.Image, mask: Image.Image | None = None, *, seed: int, scheduler: SamplerName, **fields: Any
     ) -> Pixels:
-        """From the latents that the VAE draws; the refiner is given those, not the picture."""
         _, refiner = self._pipelines(mask, scheduler)
         generator = torch.Generator("cpu").manual_seed(seed)
         vae = refiner.vae
@@ -90,4 +98,7 @@ def _editing(pipeline: Any, **config: bool) -> list[Any]:
     """The pipelines for img2img and for inpainting, over the models of another."""
     config["force_zeros_for_empty_prompt"] = pipeline.config.force_zeros_for_empty_prompt
     kinds = (StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline)
-    return [kind(**pipeline.components, **config, add_watermarker=False) for kind in kinds]
+    made = [kind(**pipeline.components, **config, add_watermarker=False) for kind in kinds]
+    for each in made:
+        each.set_progress_bar_config(disable=True)
+    return made

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +22,45 @@ from PIL import Image
 
 from sdxl.denoising.sampler import diffusers_class
 from sdxl.request.samplers import SAMPLERS, SamplerName
+from tests.kept import Pixels, kept
 
 REFINER_ONLY = ("aesthetic_score", "negative_aesthetic_score")
 
 
 @dataclass
 class Reference:
-    """A pair of diffusers pipelines, used as the model cards use them."""
+    """A pair of diffusers pipelines, used as the model cards use them; loaded when a picture is not kept already."""
 
-    base: Any
-    refiner: Any
+    checkpoints: Path
+    kept_as: str | None = None
+    """The name under which its pictures are kept, or none; the pipelines are then nobody's to change."""
 
-    @classmethod
-    def load(cls, checkpoints: Path) -> Reference:
-        base = StableDiffusionXLPipeline.from_pretrained(checkpoints / "base", add_watermarker=False)
-        refiner = StableDiffusionXLImg2ImgPipeline.from_pretrained(checkpoints / "refiner", add_watermarker=False)
-        for pipeline in (base, refiner):
-            pipeline.set_progress_bar_config(disable=True)
-            pipeline.own_scheduler_config = dict(pipeline.scheduler.config)
-        return cls(base, refiner)
+    @cached_property
+    def base(self) -> Any:
+        return self._loaded(StableDiffusionXLPipeline, "base")
 
-    def generate(
+    @cached_property
+    def refiner(self) -> Any:
+        return self._loaded(StableDiffusionXLImg2ImgPipeline, "refiner")
+
+    def _loaded(self, kind: Any, stage: str) -> Any:
+        pipeline = kind.from_pretrained(self.checkpoints / stage, add_watermarker=False)
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.own_scheduler_config = dict(pipeline.scheduler.config)
+        return pipeline
+
+    def kept(self, what: str, make: Callable[[], Pixels], **asked: Any) -> Pixels:
+        return make() if self.kept_as is None else kept(self.kept_as, what, make, **asked)
+
+    def generate(self, **fields: Any) -> Pixels:
+        """The fields are those of /generate; those that `_generate` has no default for are passed to both pipelines."""
+        return self.kept("generate", lambda: self._generate(**fields), **fields)
+
+    def refined(self, picture: Image.Image, **fields: Any) -> Pixels:
+        """As /refine."""
+        return self.kept("refine", lambda: self._refined(picture, **fields), picture=picture, **fields)
+
+    def _generate(
         self,
         *,
         seed: int,
@@ -52,7 +72,6 @@ class Reference:
         guidance_end: float | None = None,
         **fields: Any,
     ) -> NDArray[np.uint8]:
-        """The fields are those of /generate; those without a default here are passed to both pipelines."""
         self._set_sampler(scheduler)
         generator = torch.Generator("cpu").manual_seed(seed)
         for_base = {name: value for name, value in fields.items() if name not in REFINER_ONLY}
@@ -73,7 +92,7 @@ class Reference:
             part = {"strength": strength}
         return np.asarray(self.refiner(image=latents.images, generator=generator, **part, **for_refiner).images[0])
 
-    def refined(
+    def _refined(
         self,
         picture: Image.Image,
         *,

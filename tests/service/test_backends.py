@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.service.edit_reference import EditReference, Pixels
+from tests.in_process import Studio, studio
+from tests.kept import Pixels
+from tests.service.edit_reference import EditReference
 from tests.service.reference import Reference, distance
-from tests.service.server import Server, serving
 from tests.service.test_edit import a_mask, edit
 from tests.service.test_refine import a_picture, as_png
 
@@ -32,11 +34,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
-def own_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp(request.param)
-    with serving(home, SDXL_BACKEND=request.param, SDXL_BACKEND_CACHE=home / "cache", SDXL_MAX_ROWS=16) as running:
-        assert f"computed by {request.param}" in running.log.read_text()
-        yield running
+def converted(request: pytest.FixtureRequest, converted_models: Path) -> Iterator[Studio]:
+    with studio(backend=request.param, backend_cache=converted_models, max_rows=16) as opened:
+        assert opened.base.checkpoint.backend == request.param
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,9 @@ def expected(reference: Reference) -> dict[str, Pixels]:
     return {name: reference.generate(**SETTLED | fields) for name, fields in REQUESTS.items()}
 
 
-def test_every_kind_of_request_alone_and_together(own_server: Server, expected: dict[str, Pixels]) -> None:
+def test_every_kind_of_request_alone_and_together(converted: Studio, expected: dict[str, Pixels]) -> None:
     def far_off(name: str) -> int:
-        far = distance(own_server.generate(**SETTLED | REQUESTS[name]), expected[name])
+        far = distance(converted.generate(**SETTLED | REQUESTS[name]), expected[name])
         return far if far > TOLERANCE else 0
 
     alone = [far_off(name) for name in REQUESTS]
@@ -61,13 +62,13 @@ def test_every_kind_of_request_alone_and_together(own_server: Server, expected: 
 
 
 @pytest.mark.parametrize("mask", [None, a_mask()], ids=["img2img", "inpainting"])
-def test_an_edit(own_server: Server, editing: EditReference, mask: Any) -> None:
+def test_an_edit(converted: Studio, editing: EditReference, mask: Any) -> None:
     fields = {**SETTLED, "strength": 0.7, "clip_skip": 0}
-    got = edit(own_server, a_picture(), mask, **fields, paste_original=False)
+    got = edit(converted, a_picture(), mask, **fields, paste_original=False)
     assert distance(got, editing.edit(a_picture(), mask, **fields)) <= TOLERANCE
 
 
-def test_a_refined_picture(own_server: Server, reference: Reference) -> None:
+def test_a_refined_picture(converted: Studio, reference: Reference) -> None:
     fields = {**SETTLED, "strength": 0.5}
-    got = own_server.refine(as_png(a_picture(131, 77)), **fields)
+    got = converted.refine(as_png(a_picture(131, 77)), **fields)
     assert distance(got, reference.refined(a_picture(131, 77), **fields)) <= TOLERANCE

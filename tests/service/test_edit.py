@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from sdxl.request.samplers import SAMPLERS
-from tests.service.edit_reference import EditReference, Pixels
+from tests.in_process import Studio
+from tests.kept import Pixels
+from tests.service.edit_reference import EditReference
 from tests.service.reference import Reference, distance
 from tests.service.server import Server, pixels
 from tests.service.test_refine import a_picture, as_png
@@ -35,7 +36,9 @@ def a_mask(width: int = 128, height: int = 128) -> Image.Image:
     return mask
 
 
-def edit(server: Server, picture: Image.Image, mask: Image.Image | None = None, **fields: Any) -> Pixels:
+def edit(server: Server | Studio, picture: Image.Image, mask: Image.Image | None = None, **fields: Any) -> Pixels:
+    if isinstance(server, Studio):
+        return server.edit(as_png(picture), None if mask is None else as_png(mask), **fields)
     form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     files = {"image": ("picture.png", as_png(picture), "image/png")}
     if mask is not None:
@@ -44,7 +47,11 @@ def edit(server: Server, picture: Image.Image, mask: Image.Image | None = None, 
 
 
 def assert_same(
-    server: Server, reference: EditReference, picture: Image.Image, mask: Image.Image | None = None, **fields: Any
+    server: Server | Studio,
+    reference: EditReference,
+    picture: Image.Image,
+    mask: Image.Image | None = None,
+    **fields: Any,
 ) -> None:
     settled = {**SETTLED, **fields}
     expected = reference.edit(picture, mask, **settled)
@@ -57,8 +64,8 @@ def editing(reference: Reference) -> EditReference:
 
 
 @pytest.fixture(scope="module")
-def epsilon_editing(epsilon_checkpoints: Path) -> EditReference:
-    return EditReference(Reference.load(epsilon_checkpoints))
+def epsilon_editing(epsilon_reference: Reference) -> EditReference:
+    return EditReference(epsilon_reference)
 
 
 MASKS = {"img2img": None, "inpainting": a_mask()}
@@ -81,9 +88,9 @@ def test_the_base_alone(server: Server, editing: EditReference, scheduler: str, 
 @with_and_without_mask
 @pytest.mark.parametrize("scheduler", UNLIKE_SAMPLERS)
 def test_every_sampler_with_epsilon(
-    epsilon_server: Server, epsilon_editing: EditReference, scheduler: str, mask: Image.Image | None
+    epsilon: Studio, epsilon_editing: EditReference, scheduler: str, mask: Image.Image | None
 ) -> None:
-    assert_same(epsilon_server, epsilon_editing, a_picture(), mask, scheduler=scheduler)
+    assert_same(epsilon, epsilon_editing, a_picture(), mask, scheduler=scheduler)
 
 
 FIELDS: dict[str, dict[str, Any]] = {

@@ -1,6 +1,6 @@
 """One job's fault is its own, and with SDXL_FIXED_ROWS company changes not a bit.
 
-One server for both: every tick has four rows, and its base reads the word "orange" as NaN.
+Both in one: every tick has four rows, and the base reads the word "orange" as NaN.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from sdxl.errors import RelayError
 from tests.conftest import MINI
-from tests.service.server import Server, serving
+from tests.in_process import Studio, studio
 from tests.service.test_company import unlike_requests
 
 BAD: dict[str, Any] = {"prompt": "an orange cube, white background", "num_inference_steps": 4}
 
 
 @pytest.fixture(scope="module")
-def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     base = tmp_path_factory.mktemp("faulty") / "base"
     shutil.copytree(MINI / "base", base)
     weights = base / "text_encoder" / "model.safetensors"
@@ -30,31 +31,30 @@ def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (word,) = AutoTokenizer.from_pretrained(base / "tokenizer")("orange", add_special_tokens=False).input_ids
     tensors["embeddings.token_embedding.weight"][word] = float("nan")
     save_file(tensors, weights)
-    with serving(tmp_path_factory.mktemp("bentoml"), SDXL_BASE=base, SDXL_FIXED_ROWS=4) as running:
-        yield running
+    with studio(base=str(base), fixed_rows=4) as opened:
+        yield opened
 
 
 def without_orange(count: int) -> list[dict[str, Any]]:
-    return [{**request, "prompt": request["prompt"].replace("orange", "red")} for request in unlike_requests(count)]
+    requests = unlike_requests(count)
+    return [{**each, "prompt": each["prompt"].replace("orange", "red"), "num_inference_steps": 7} for each in requests]
 
 
-def test_company_changes_not_a_bit_and_a_fault_is_one_jobs_own(faulty_server: Server) -> None:
-    requests = without_orange(24)
+def test_company_changes_not_a_bit_and_a_fault_is_one_jobs_own(faulty: Studio) -> None:
+    requests = without_orange(11)
 
-    def post(request: dict[str, Any]) -> bytes:
-        answer = faulty_server.post("/generate", json=request)
-        assert answer.status_code == 200, answer.text
-        return answer.content
+    def made(request: dict[str, Any]) -> bytes:
+        return faulty.generated(**request).data
 
-    alone = [post(request) for request in requests]
+    alone = [made(request) for request in requests]
     with ThreadPoolExecutor(len(requests) + 4) as pool:
-        faulty = [pool.submit(faulty_server.post, "/generate", json=BAD) for _ in range(4)]
-        together = list(pool.map(post, requests))
+        bad = [pool.submit(faulty.generate, **BAD) for _ in range(4)]
+        together = list(pool.map(made, requests))
     assert together == alone
-    for answer in (each.result() for each in faulty):
-        assert answer.status_code == 500
-        assert answer.json()["code"] == "non_finite"
-        assert "the server is at fault" in answer.json()["error"]
-    assert post(requests[0]) == alone[0]
-    assert faulty_server.metric("sdxl_relay_jobs_ended_total", stage="base", outcome="failed") == 4
-    assert faulty_server.metric("sdxl_relay_jobs") == 0
+    for error in (each.exception() for each in bad):
+        assert isinstance(error, RelayError)
+        assert (error.status, error.code) == (500, "non_finite")
+        assert "the server is at fault" in error.message
+    assert made(requests[0]) == alone[0]
+    stats = faulty.base.engine.stats
+    assert (stats.failed, stats.waiting, stats.running) == (4, 0, 0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.in_process import Studio, studio
 from tests.service import server as servers
 from tests.service.reference import Reference
 from tests.service.server import Server, serving
@@ -18,25 +19,24 @@ FIELDS: dict[str, Any] = {"num_inference_steps": 12, "guidance_scale": 2.5}
 WIDE = {"width": 192, "height": 128}
 
 
-def levels(server: Server, reference: Reference, **fields: Any) -> int:
+def levels(server: Server | Studio, reference: Reference, **fields: Any) -> int:
     """The largest difference to diffusers' picture."""
     wanted = {**REQUEST, **FIELDS, **fields}
     return int(np.abs(server.generate(**wanted).astype(int) - reference.generate(**wanted).astype(int)).max())
 
 
-def test_ticks_of_known_shapes_are_filled_up(reference: Reference, tmp_path: Path) -> None:
+def test_ticks_of_known_shapes_are_filled_up(reference: Reference) -> None:
     """On a CPU there are no graphs, but shapes, row counts and the start are as on a GPU."""
-    with serving(tmp_path, SDXL_COMPILE="graphs", SDXL_MAX_ROWS=4, SDXL_COMPILE_SIZES="128x128") as server:
-        assert "compiled in" in server.log.read_text()
-        assert levels(server, reference) <= 2
-        assert levels(server, reference, guidance_scale=1.0, refine="none") <= 2
-        assert levels(server, reference, **WIDE) <= 2
+    with studio(compile="graphs", max_rows=4, compile_sizes="128x128") as opened:
+        assert levels(opened, reference) <= 2
+        assert levels(opened, reference, guidance_scale=1.0, refine="none") <= 2
+        assert levels(opened, reference, **WIDE) <= 2
 
 
-def test_offloaded_models_with_8_bit_weights(reference: Reference, tmp_path: Path) -> None:
-    with serving(tmp_path, SDXL_OFFLOAD="model", SDXL_QUANTIZE="int8", SDXL_MAX_ROWS=4) as server:
+def test_offloaded_models_with_8_bit_weights(reference: Reference) -> None:
+    with studio(offload="model", quantize="int8", max_rows=4) as opened:
         wanted = {**REQUEST, **FIELDS}
-        difference = np.abs(server.generate(**wanted).astype(int) - reference.generate(**wanted).astype(int))
+        difference = np.abs(opened.generate(**wanted).astype(int) - reference.generate(**wanted).astype(int))
         assert 0 < difference.mean() < 3
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -13,14 +12,17 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
+from entry.automatic1111.loras import lora_items
+from entry.automatic1111.requests import Txt2Img
+from sdxl.errors import RelayError
 from tests.conftest import MINI
+from tests.in_process import Studio, as_pixels, metadata_of_file, record_of_file, studio
 from tests.sdxl.models.lora_files import RANK, write_diffusers, write_kohya, write_sgm
 from tests.service.edit_reference import EditReference
 from tests.service.reference import Reference, distance
-from tests.service.server import Server, pixels, serving
+from tests.service.server import Server
 from tests.service.test_bad_input import assert_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`")  # of diffusers' own, with two LoRAs
@@ -44,7 +46,7 @@ class LoraReference:
 
     def __init__(self, folder: Path) -> None:
         """Writes the files into the folder."""
-        self.pipelines = Reference.load(MINI)
+        self.pipelines = Reference(MINI)
         base, refiner = self.pipelines.base, self.pipelines.refiner
         encoders = ["text_encoder", "text_encoder_2"]
         self.files = {
@@ -78,29 +80,22 @@ class LoraReference:
 
 
 @pytest.fixture(scope="module")
-def diffusers_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoraReference]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # beside a server on the same cores, more threads wait for one another
-    yield LoraReference(tmp_path_factory.mktemp("loras"))
-    torch.set_num_threads(threads)
+def diffusers_own(tmp_path_factory: pytest.TempPathFactory) -> LoraReference:
+    return LoraReference(tmp_path_factory.mktemp("loras"))
 
 
 @pytest.fixture(scope="module")
-def lora_server(diffusers_own: LoraReference, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(
-        tmp_path_factory.mktemp("bentoml"),
-        SDXL_MAX_ROWS=16,
-        SDXL_LORAS=diffusers_own.setting("base"),
-        SDXL_REFINER_LORAS=diffusers_own.setting("refiner"),
-    ) as running:
-        yield running
+def with_loras(diffusers_own: LoraReference) -> Iterator[Studio]:
+    settings = {"loras": diffusers_own.setting("base"), "refiner_loras": diffusers_own.setting("refiner")}
+    with studio(max_rows=16, **settings) as opened:
+        yield opened
 
 
 def asked(scales: dict[str, float]) -> list[dict[str, Any]]:
     return [{"name": name, "scale": scale} for name, scale in scales.items()]
 
 
-def test_jobs_with_unlike_loras_at_the_same_time(lora_server: Server, diffusers_own: LoraReference) -> None:
+def test_jobs_with_unlike_loras_at_the_same_time(with_loras: Studio, diffusers_own: LoraReference) -> None:
     plain = diffusers_own.set_adapters({}).generate(**REQUEST)
     cases = [
         (scales, told, {**REQUEST, "refine": refine, "loras": asked(scales)})
@@ -108,65 +103,63 @@ def test_jobs_with_unlike_loras_at_the_same_time(lora_server: Server, diffusers_
         for scales, told in choices
     ]
     with ThreadPoolExecutor(len(cases)) as pool:
-        answers = list(pool.map(lambda case: lora_server.post("/generate", json=case[2]), cases))
-    for (scales, told, fields), answer in zip(cases, answers, strict=True):
+        files = list(pool.map(lambda case: with_loras.generated(**case[2]), cases))
+    for (scales, told, fields), file in zip(cases, files, strict=True):
         wanted = {name: value for name, value in fields.items() if name != "loras"}
-        assert distance(pixels(answer), diffusers_own.set_adapters(scales).generate(**wanted)) <= 2, (scales, fields)
+        picture = as_pixels(file)
+        assert distance(picture, diffusers_own.set_adapters(scales).generate(**wanted)) <= 2, (scales, fields)
         if fields["refine"] == "ensemble":
-            assert answer.headers.get("x-loras") == told
-            assert (distance(pixels(answer), plain) > 20) == bool(scales)
-    assert lora_server.metric("sdxl_relay_jobs_waited_seconds_total", stage="base", reason="adapters") > 0
+            assert file.loras == told
+            assert (distance(picture, plain) > 20) == bool(scales)
 
 
-def test_without_loras_the_same_bytes_as_of_a_server_without_any(server: Server, lora_server: Server) -> None:
+def test_without_loras_the_same_bytes_as_of_a_server_without_any(mini: Studio, with_loras: Studio) -> None:
     for scales in ({STYLE: 1.0}, {}, {STYLE: 0.0}):
-        answer = lora_server.post("/generate", json={**REQUEST, "loras": asked(scales), "metadata": False})
-        plain = server.post("/generate", json={**REQUEST, "metadata": False})
-        assert (answer.content == plain.content) == (scales != {STYLE: 1.0})
+        file = with_loras.generated(**REQUEST, loras=asked(scales), metadata=False)
+        plain = mini.generated(**REQUEST, metadata=False)
+        assert (file.data == plain.data) == (scales != {STYLE: 1.0})
 
 
-def test_the_order_in_the_request_makes_no_difference(lora_server: Server) -> None:
+def test_the_order_in_the_request_makes_no_difference(with_loras: Studio) -> None:
     loras = asked({STYLE: 0.5, OFFSET: 0.5})
-    one, other = (lora_server.generate(**REQUEST, loras=order) for order in (loras, loras[::-1]))
+    one, other = (with_loras.generate(**REQUEST, loras=order) for order in (loras, loras[::-1]))
     assert np.array_equal(one, other)
 
 
-def test_a_picture_says_it_and_its_record_gives_it_again(lora_server: Server) -> None:
-    answer = lora_server.post("/generate", json={**REQUEST, "loras": [{"name": STYLE}, {"name": OFFSET, "scale": 0.3}]})
-    told = lora_server.post("/provenance", files={"image": answer.content}).json()
-    assert told["parameters"].startswith(f"{REQUEST['prompt']} <lora:style:1> <lora:{OFFSET}:0.3>\n")
-    record = told["sdxl_relay"]
+def test_a_picture_says_it_and_its_record_gives_it_again(with_loras: Studio) -> None:
+    file = with_loras.generated(**REQUEST, loras=[{"name": STYLE}, {"name": OFFSET, "scale": 0.3}])
+    metadata = metadata_of_file(file.data)
+    assert metadata.parameters is not None
+    assert metadata.parameters.startswith(f"{REQUEST['prompt']} <lora:style:1> <lora:{OFFSET}:0.3>\n")
+    record = record_of_file(file.data)
     assert [*record["loras"]["base"]] == [OFFSET, STYLE]
     assert [*record["loras"]["refiner"]] == [STYLE]
     assert record["loras"]["base"][STYLE] != record["loras"]["refiner"][STYLE], "digests of two files"
-    assert lora_server.post("/generate", json=record["request"]).content == answer.content
+    assert with_loras.generated(**record["request"]).data == file.data
 
 
-def test_in_a_batch_and_in_a_stream(lora_server: Server) -> None:
-    fields = {**REQUEST, "loras": asked({OFFSET: 1.0})}
-    result = lora_server.post("/generate_batch", json={"requests": [fields, REQUEST]}).json()
-    assert [item["loras"] for item in result] == [f"{OFFSET}=1 (base)", None]
-    picture = np.asarray(Image.open(BytesIO(base64.b64decode(result[0]["picture"]))).convert("RGB"))
-    assert distance(picture, lora_server.generate(**fields)) <= 2
-    assert f'"loras": "{OFFSET}=1 (base)"' in lora_server.post("/generate_stream", json=fields).text
+def test_every_form_of_the_answer_says_where_they_were_applied(with_loras: Studio) -> None:
+    """The header of /generate; the items of /generate_batch and the result of /generate_stream."""
+    file = with_loras.generated(**REQUEST, loras=asked({OFFSET: 1.0}))
+    assert file.as_response().headers["x-loras"] == f"{OFFSET}=1 (base)"
+    assert file.as_json()["loras"] == f"{OFFSET}=1 (base)"
+    plain = with_loras.generated(**REQUEST)
+    assert "x-loras" not in plain.as_response().headers
+    assert plain.as_json()["loras"] is None
 
 
-def test_in_the_forms_of_pictures(server: Server, lora_server: Server, diffusers_own: LoraReference) -> None:
+def test_in_the_forms_of_pictures(mini: Studio, with_loras: Studio, diffusers_own: LoraReference) -> None:
     fields = {**REQUEST, "strength": 0.7}
-    original = server.post("/generate", json=REQUEST).content
-    form = {**fields, "loras": json.dumps(asked({STYLE: 0.8}))}
-    files = {"image": ("picture.png", original, "image/png")}
+    original = mini.generated(**REQUEST).data
     picture = Image.open(BytesIO(original)).convert("RGB")
     reference = diffusers_own.set_adapters({STYLE: 0.8})
-    refined = lora_server.post("/refine", data=form, files=files)
-    assert refined.headers["x-loras"] == "style=0.8 (refiner)"
-    assert distance(pixels(refined), reference.refined(picture, **fields)) <= 2
-    edited = lora_server.post("/edit", data=form, files=files)
-    assert edited.headers["x-loras"] == "style=0.8 (base + refiner)"
-    assert distance(pixels(edited), EditReference(reference).edit(picture, **fields)) <= 2
-    unknown = lora_server.post("/refine", data={**fields, "loras": json.dumps(asked({OFFSET: 1}))}, files=files)
-    assert_names(unknown, "loras")
-    assert unknown.json()["error"].endswith("allowed: finish, style")
+    refined = with_loras.refine(original, **fields, loras=asked({STYLE: 0.8}))
+    assert distance(refined, reference.refined(picture, **fields)) <= 2
+    edited = with_loras.edit(original, **fields, loras=asked({STYLE: 0.8}))
+    assert distance(edited, EditReference(reference).edit(picture, **fields)) <= 2
+    with pytest.raises(RelayError, match=r"allowed: finish, style$") as unknown:
+        with_loras.refine(original, **fields, loras=asked({OFFSET: 1}))
+    assert (unknown.value.status, unknown.value.field) == (400, "loras")
 
 
 BAD: list[tuple[Any, str]] = [
@@ -179,30 +172,26 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("loras", "field"), BAD, ids=lambda value: str(value)[:30])
-def test_what_is_not_allowed_is_named(lora_server: Server, loras: Any, field: str) -> None:
-    answer = lora_server.post("/generate", json={**REQUEST, "loras": loras})
+def test_what_is_not_allowed_is_named(server: Server, loras: Any, field: str) -> None:
+    answer = server.post("/generate", json={**REQUEST, "loras": loras})
     assert_names(answer, "loras")
     assert answer.json()["field"] == field
 
 
-def test_an_unknown_name_lists_the_known_ones(server: Server, lora_server: Server) -> None:
-    fields = {**REQUEST, "loras": [{"name": "no"}]}
-    assert lora_server.post("/generate", json=fields).json()["error"].endswith(f"allowed: finish, {OFFSET}, style")
-    assert "none, for the server has no LoRAs" in server.post("/generate", json=fields).json()["error"]
+def test_an_unknown_name_lists_the_known_ones(server: Server, with_loras: Studio) -> None:
+    with pytest.raises(RelayError, match=f"allowed: finish, {re.escape(OFFSET)}, style$"):
+        with_loras.generate(**REQUEST, loras=[{"name": "no"}])
+    answer = server.post("/generate", json={**REQUEST, "loras": [{"name": "no"}]})
+    assert_names(answer, "loras")
+    assert "none, for the server has no LoRAs" in answer.json()["error"]
 
 
-def test_automatic1111s_words_for_them(lora_server: Server) -> None:
-    found = httpx.get(f"{lora_server.url}/sdapi/v1/loras").json()
-    assert [item["name"] for item in found] == [FINISH, OFFSET, STYLE]
-    ours = lora_server.generate(**REQUEST, loras=asked({STYLE: 0.8, OFFSET: 1.0}))
-    fields = {"seed": 7, "steps": 8, "cfg_scale": 3.0, "sampler_name": "Euler"}
-
-    def theirs(prompt: str, **more: Any) -> httpx.Response:
-        return lora_server.post("/sdapi/v1/txt2img", json={**fields, "prompt": prompt, **more})
-
-    answer = theirs(f"{REQUEST['prompt']} <lora:{OFFSET}><lora:style:0.8>").json()
-    picture = np.asarray(Image.open(BytesIO(base64.b64decode(answer["images"][0]))).convert("RGB"))
-    assert distance(picture, ours) <= 2
-    unknown = theirs("a cube <lora:no:1>")
+def test_automatic1111s_words_for_them(server: Server, with_loras: Studio) -> None:
+    assert [item["name"] for item in lora_items(with_loras.settings)] == [FINISH, OFFSET, STYLE]
+    assert httpx.get(f"{server.url}/sdapi/v1/loras").json() == []
+    ours = with_loras.generate(**REQUEST, loras=asked({STYLE: 0.8, OFFSET: 1.0}))
+    prompt = f"{REQUEST['prompt']} <lora:{OFFSET}><lora:style:0.8>"
+    (theirs,) = Txt2Img(prompt=prompt, steps=8, cfg_scale=3.0, sampler_name="Euler").requests([7])
+    assert distance(with_loras.generate(**theirs.model_dump(mode="json")), ours) <= 2
+    unknown = server.post("/sdapi/v1/txt2img", json={"prompt": "a cube <lora:no:1>"})
     assert_names(unknown, "prompt")
-    assert unknown.json()["error"].endswith(f"allowed: finish, {OFFSET}, style")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdxl.request.samplers import SAMPLERS
+from tests.in_process import Studio
 from tests.service.reference import Reference, distance
 from tests.service.server import Server
 
@@ -16,12 +16,7 @@ MODES = ("ensemble", "sdedit", "none")
 TOLERANCE = 2
 
 
-@pytest.fixture(scope="module")
-def epsilon_reference(epsilon_checkpoints: Path) -> Reference:
-    return Reference.load(epsilon_checkpoints)
-
-
-def assert_same(server: Server, reference: Reference, **fields: Any) -> None:
+def assert_same(server: Server | Studio, reference: Reference, **fields: Any) -> None:
     settled = {"prompt": PROMPT, "seed": 7, "num_inference_steps": 8, "guidance_scale": 3.0, **fields}
     assert distance(server.generate(**settled), reference.generate(**settled)) <= TOLERANCE
 
@@ -32,12 +27,12 @@ def test_every_sampler_and_mode(server: Server, reference: Reference, scheduler:
     assert_same(server, reference, scheduler=scheduler, refine=refine, num_inference_steps=10)
 
 
-@pytest.mark.parametrize("refine", MODES)
+@pytest.mark.parametrize("refine", [MODES[0], *(pytest.param(mode, marks=pytest.mark.full) for mode in MODES[1:])])
 @pytest.mark.parametrize("scheduler", SAMPLERS)
 def test_every_sampler_and_mode_with_epsilon(
-    epsilon_server: Server, epsilon_reference: Reference, scheduler: str, refine: str
+    epsilon: Studio, epsilon_reference: Reference, scheduler: str, refine: str
 ) -> None:
-    assert_same(epsilon_server, epsilon_reference, scheduler=scheduler, refine=refine, num_inference_steps=10)
+    assert_same(epsilon, epsilon_reference, scheduler=scheduler, refine=refine, num_inference_steps=10)
 
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -74,6 +69,7 @@ def test_every_field(server: Server, reference: Reference, fields: dict[str, Any
     assert_same(server, reference, **fields)
 
 
+@pytest.mark.full  # the prediction type is the sampler's affair, the fields are not
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
-def test_every_field_with_epsilon(epsilon_server: Server, epsilon_reference: Reference, fields: dict[str, Any]) -> None:
-    assert_same(epsilon_server, epsilon_reference, **fields)
+def test_every_field_with_epsilon(epsilon: Studio, epsilon_reference: Reference, fields: dict[str, Any]) -> None:
+    assert_same(epsilon, epsilon_reference, **fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import pytest
 
@@ -12,12 +13,10 @@ from training.judge import judge
 from training.scenes import Scene, scenes
 
 RIGHT_SHARE = 0.95
+MODES = ("ensemble", "sdedit", "none")
 
 
-def assert_right(server: Server, prompts: int) -> None:
-    wanted = [(scene, name, mode) for scene in scenes(2024, prompts, held_out=True)
-              for name in SAMPLERS for mode in ("ensemble", "sdedit", "none")]  # fmt: skip
-
+def assert_right(server: Server, wanted: list[tuple[Scene, str, str]]) -> None:
     def is_right(case: tuple[Scene, str, str]) -> bool:
         scene, name, mode = case
         picture = server.generate(prompt=scene.caption, seed=17, scheduler=name, refine=mode, num_inference_steps=20)
@@ -31,10 +30,12 @@ def assert_right(server: Server, prompts: int) -> None:
     assert sum(right) >= RIGHT_SHARE * len(right), wrong
 
 
-def test_two_prompts_by_every_sampler_and_mode(server: Server) -> None:
-    assert_right(server, 2)
+def test_every_sampler_and_mode_draws_its_scene(server: Server) -> None:
+    cases = list(product(SAMPLERS, MODES))
+    drawn = scenes(2024, len(cases), held_out=True)
+    assert_right(server, [(scene, name, mode) for scene, (name, mode) in zip(drawn, cases, strict=True)])
 
 
 @pytest.mark.full
 def test_ten_prompts_by_every_sampler_and_mode(server: Server) -> None:
-    assert_right(server, 10)
+    assert_right(server, list(product(scenes(2024, 10, held_out=True), SAMPLERS, MODES)))

@@ -1,4 +1,4 @@
-"""Distilled models: the server gives what their model cards' own code gives, and takes what they are made for."""
+"""Distilled models: both stages give what their model cards' own code gives, and takes what they are made for."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from diffusers import (
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from sdxl.errors import RelayError
 from tests.conftest import MINI
+from tests.in_process import Studio, record_of_file, studio
 from tests.sdxl.models.distilled_files import write_lora, write_turbo, write_unet_state
 from tests.service.reference import distance
-from tests.service.server import Server, serving
 from tests.service.test_edit import edit
-from tests.service.test_refine import a_picture, as_png
+from tests.service.test_refine import a_picture
 
 PROMPT = "a red cube on top of a blue sphere, yellow background"
 TOLERANCE = 2
@@ -40,24 +41,23 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def turbo(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    with serving(home, SDXL_PRESET="turbo", SDXL_BASE=files / "turbo", SDXL_MAX_ROWS=8) as running:
-        yield running
+def turbo(files: Path) -> Iterator[Studio]:
+    with studio(preset="turbo", base=str(files / "turbo"), max_rows=8) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def lightning(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home, file = tmp_path_factory.mktemp("bentoml"), files / "sdxl_lightning_4step_unet.safetensors"
-    with serving(home, SDXL_PRESET="lightning", SDXL_DISTILLED=file, SDXL_MAX_ROWS=8) as running:
-        yield running
+def lightning(files: Path) -> Iterator[Studio]:
+    with studio(
+        preset="lightning", distilled=str(files / "sdxl_lightning_4step_unet.safetensors"), max_rows=8
+    ) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def lcm(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    with serving(home, SDXL_PRESET="lcm", SDXL_DISTILLED=files / "lcm.safetensors", SDXL_MAX_ROWS=8) as running:
-        yield running
+def lcm(files: Path) -> Iterator[Studio]:
+    with studio(preset="lcm", distilled=str(files / "lcm.safetensors"), max_rows=8) as opened:
+        yield opened
 
 
 def picture(pipeline: Any, **options: Any) -> NDArray[np.uint8]:
@@ -70,7 +70,7 @@ def base() -> Any:
     return StableDiffusionXLPipeline.from_pretrained(MINI / "base", add_watermarker=False)
 
 
-def test_turbo_as_its_card_has_it(turbo: Server, files: Path) -> None:
+def test_turbo_as_its_card_has_it(turbo: Studio, files: Path) -> None:
     pipeline = StableDiffusionXLPipeline.from_pretrained(files / "turbo", add_watermarker=False)
     pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="trailing"
@@ -84,7 +84,7 @@ def test_turbo_as_its_card_has_it(turbo: Server, files: Path) -> None:
     assert distance(turbo.generate(prompt=PROMPT, seed=5, watermark=False), want) <= TOLERANCE
 
 
-def test_turbo_edits_as_its_card_has_it(turbo: Server, files: Path) -> None:
+def test_turbo_edits_as_its_card_has_it(turbo: Studio, files: Path) -> None:
     pipeline = StableDiffusionXLImg2ImgPipeline.from_pretrained(
         files / "turbo", add_watermarker=False, requires_aesthetics_score=False
     )
@@ -97,7 +97,7 @@ def test_turbo_edits_as_its_card_has_it(turbo: Server, files: Path) -> None:
         assert distance(edit(turbo, a_picture(), prompt=PROMPT, seed=5, **given), want) <= TOLERANCE
 
 
-def test_lightning_as_its_card_has_it(lightning: Server, files: Path) -> None:
+def test_lightning_as_its_card_has_it(lightning: Studio, files: Path) -> None:
     pipeline = base()
     pipeline.unet.load_state_dict(load_file(files / "sdxl_lightning_4step_unet.safetensors"))
     pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
@@ -107,7 +107,7 @@ def test_lightning_as_its_card_has_it(lightning: Server, files: Path) -> None:
 
 
 @pytest.mark.parametrize("guidance_scale", [None, 1.5])
-def test_lcm_as_its_card_has_it(lcm: Server, files: Path, guidance_scale: float | None) -> None:
+def test_lcm_as_its_card_has_it(lcm: Studio, files: Path, guidance_scale: float | None) -> None:
     pipeline = base()
     pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
     plain = picture(pipeline, num_inference_steps=4, guidance_scale=guidance_scale or 1.0)
@@ -119,20 +119,22 @@ def test_lcm_as_its_card_has_it(lcm: Server, files: Path, guidance_scale: float 
     assert distance(want, plain) > 20, "another model than the base"
 
 
-def test_the_refiner_is_left_out_unless_asked_for(lightning: Server) -> None:
-    def refined() -> float:
-        return lightning.metric("sdxl_relay_jobs_ended_total", stage="refiner", outcome="done")
+def test_the_refiner_is_left_out_unless_asked_for(lightning: Studio) -> None:
+    def refined() -> int:
+        return lightning.refiner.engine.stats.done
 
+    before = refined()
     lightning.generate(prompt=PROMPT, seed=5)
-    assert refined() == 0
+    assert refined() == before
     for refine in ("ensemble", "sdedit"):
         lightning.generate(prompt=PROMPT, seed=5, refine=refine)
-    assert refined() == 2
-    answer = lightning.post("/generate", json={"prompt": PROMPT, "num_inference_steps": 1, "refine": "ensemble"})
-    assert (answer.status_code, answer.json()["code"]) == (400, "no_step")
+    assert refined() == before + 2
+    with pytest.raises(RelayError) as raised:
+        lightning.generate(prompt=PROMPT, num_inference_steps=1, refine="ensemble")
+    assert (raised.value.status, raised.value.code) == (400, "no_step")
 
 
-def test_the_ensemble_is_diffusers_own(lightning: Server, files: Path) -> None:
+def test_the_ensemble_is_diffusers_own(lightning: Studio, files: Path) -> None:
     pipeline = base()
     pipeline.unet.load_state_dict(load_file(files / "sdxl_lightning_4step_unet.safetensors"))
     refiner = StableDiffusionXLImg2ImgPipeline.from_pretrained(MINI / "refiner", add_watermarker=False)
@@ -161,22 +163,21 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 def test_what_a_model_is_not_made_for(
     request: pytest.FixtureRequest, preset: str, fields: dict[str, Any], said: str
 ) -> None:
-    server: Server = request.getfixturevalue(preset)
-    answer = server.post("/generate", json={"prompt": PROMPT, **fields})
-    assert answer.status_code == 400
-    assert answer.json()["field"] == next(iter(fields))
-    assert said in answer.json()["error"]
+    opened: Studio = request.getfixturevalue(preset)
+    with pytest.raises(RelayError) as raised:
+        opened.generate(prompt=PROMPT, **fields)
+    assert (raised.value.status, raised.value.field) == (400, next(iter(fields)))
+    assert said in raised.value.message
 
 
-def test_edits_have_the_same_bounds(turbo: Server) -> None:
-    files = {"image": ("picture.png", as_png(a_picture()), "image/png")}
-    answer = turbo.post("/edit", data={"prompt": PROMPT, "num_inference_steps": "20"}, files=files)
-    assert (answer.status_code, answer.json()["field"]) == (400, "num_inference_steps")
+def test_edits_have_the_same_bounds(turbo: Studio) -> None:
+    with pytest.raises(RelayError) as raised:
+        edit(turbo, a_picture(), prompt=PROMPT, num_inference_steps=20)
+    assert (raised.value.status, raised.value.field) == (400, "num_inference_steps")
 
 
-def test_the_record_gives_the_picture_again(lcm: Server) -> None:
-    first = lcm.post("/generate", json={"prompt": PROMPT})
-    found = lcm.post("/provenance", files={"image": ("picture.png", first.content, "image/png")}).json()
-    record = found["sdxl_relay"]
-    assert record["request"]["num_inference_steps"] == 4
-    assert lcm.post("/generate", json=record["request"]).content == first.content
+def test_the_record_gives_the_picture_again(lcm: Studio) -> None:
+    first = lcm.generated(prompt=PROMPT)
+    request = record_of_file(first.data)["request"]
+    assert request["num_inference_steps"] == 4
+    assert lcm.generated(**request).data == first.data

@@ -1,0 +1,50 @@
+"""diffusers' own pictures, kept from run to run: they change only with the libraries, the checkpoint or the request.
+
+Each is a PNG in tests/references, in a folder for its checkpoints, with the key that it was made by as its text. One
+that is missing is made and written; `pytest --remake` makes all anew and compares, as `make test-full` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+Pixels = NDArray[np.uint8]
+FOLDER = Path(__file__).parent / "references"
+LIBRARIES = ("diffusers", "torch", "transformers")
+ROUNDING = 1  # levels, between one machine and another
+remakes = False  # the option --remake
+
+
+def kept(checkpoints: str, what: str, make: Callable[[], Pixels], **asked: Any) -> Pixels:
+    """The picture [height, width, 3] of a request, from the folder, or else made by `make`."""
+    made_by = {"what": what, "asked": asked, **{name: version(name) for name in LIBRARIES}}
+    key = json.dumps(made_by, sort_keys=True, default=_as_text)
+    path = FOLDER / checkpoints / f"{what}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.png"
+    if path.exists():
+        with Image.open(path) as picture:
+            old = np.asarray(picture)
+        if remakes:
+            assert np.abs(make().astype(int) - old).max() <= ROUNDING, f"{path} is another picture now"
+        return old
+    new = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = PngInfo()
+    text.add_text("made by", key)
+    Image.fromarray(new).save(path, "png", optimize=True, pnginfo=text)
+    return new
+
+
+def _as_text(value: object) -> str:
+    """Of what is not JSON: a picture or a mask, by its digest."""
+    assert isinstance(value, Image.Image)
+    return hashlib.sha256(value.mode.encode() + value.tobytes()).hexdigest()
