@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main(runs: int = RUNS) -> None:
-    reference = Reference.load(ROOT / "checkpoints" / "mini")
+    reference = Reference(ROOT / "checkpoints" / "mini")
     plain = {name: value for name, value in REQUEST.items() if name != "watermark"}
     service_ms, cards_ms, phases = [], [], []
     with tempfile.TemporaryDirectory() as home, serving(Path(home)) as server:

@@ -83,7 +83,7 @@ def pictures(folder: Path = FOLDER) -> list[Image.Image]:
     for i, scene in enumerate(scenes(77, PICTURES, held_out=True)):
         path = folder / f"{i:02}.png"
         if not path.exists():
-            reference = reference or Reference.load(MINI)
+            reference = reference or Reference(MINI)
             width, height = SIZES[i % 4] if i % 5 else SIZES[0]
             pixels = reference.generate(
                 prompt=scene.caption, seed=i, num_inference_steps=12, guidance_scale=3.0, width=width, height=height

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from types import SimpleNamespace
 from typing import Any, get_args
 
 from sdxl.config.settings import StageName
@@ -15,32 +17,48 @@ SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.
 BYTES = tuple(4**power * 1024 for power in range(9))  # 1 KiB to 64 MiB
 
 
+@cache
+def _families() -> SimpleNamespace:
+    """The metrics of all stages of this process, without their stage.
+
+    Not made with the module: prometheus_client must find PROMETHEUS_MULTIPROC_DIR, which BentoML sets only after it
+    has imported the service's module.
+    """
+    from prometheus_client import Counter, Gauge, Histogram
+
+    def histogram(name: str, text: str, buckets: Sequence[float] = SECONDS) -> Histogram:
+        return Histogram(f"sdxl_relay_{name}", text, ["stage"], buckets=buckets)
+
+    def counter(name: str, text: str, label: str) -> Counter:
+        return Counter(f"sdxl_relay_{name}", text, ["stage", label])
+
+    return SimpleNamespace(
+        jobs=Gauge("sdxl_relay_jobs", "Jobs held, by state.", ["stage", "state"], multiprocess_mode="livesum"),
+        ended=counter("jobs_ended", "Jobs by how they ended.", "outcome"),
+        waited=counter("jobs_waited_seconds", "What jobs waited for, added up over jobs.", "reason"),
+        prompts=counter("prompts_encoded", "Prompts, by whether kept.", "cache"),
+        rows=histogram("tick_rows", "Rows of a UNet call.", ROWS),
+        tick=histogram("tick_seconds", "A tick: UNet call, guidance and samplers."),
+        queue=histogram("queue_seconds", "From a job's arrival to the begin of its preparation."),
+        encode=histogram("encode_seconds", "A job's preparation: prompts, latents, a picture to refine."),
+        decode=histogram("decode_seconds", "From latents to a picture."),
+        handoff=histogram("handoff_seconds", "To write a hand-off (base) or to read it (refiner)."),
+        handoff_bytes=histogram("handoff_bytes", "The size of a hand-off.", BYTES),
+    )
+
+
 class StageMetrics:
-    """The Prometheus metrics of one stage, and its engine's observer. Made once a process, when BentoML starts it."""
+    """The Prometheus metrics of one stage, and its engine's observer. Made when BentoML has started the service."""
 
     def __init__(self, stage: StageName) -> None:
-        # Not at the top: prometheus_client must find PROMETHEUS_MULTIPROC_DIR, which BentoML sets only after
-        # it has imported the service's module.
-        from prometheus_client import Counter, Gauge, Histogram
-
-        def histogram(name: str, text: str, buckets: Sequence[float] = SECONDS) -> Histogram:
-            return Histogram(f"sdxl_relay_{name}", text, ["stage"], buckets=buckets).labels(stage)
-
-        jobs = Gauge("sdxl_relay_jobs", "Jobs held, by state.", ["stage", "state"], multiprocess_mode="livesum")
-        self._waiting, self._running = jobs.labels(stage, "waiting"), jobs.labels(stage, "running")
-        self._ended = Counter("sdxl_relay_jobs_ended", "Jobs by how they ended.", ["stage", "outcome"])
-        self._waited = Counter(
-            "sdxl_relay_jobs_waited_seconds", "What jobs waited for, added up over jobs.", ["stage", "reason"]
-        )
-        self._prompts = Counter("sdxl_relay_prompts_encoded", "Prompts, by whether kept.", ["stage", "cache"])
-        self._rows = histogram("tick_rows", "Rows of a UNet call.", ROWS)
-        self._tick = histogram("tick_seconds", "A tick: UNet call, guidance and samplers.")
-        self._queue = histogram("queue_seconds", "From a job's arrival to the begin of its preparation.")
-        self._encode = histogram("encode_seconds", "A job's preparation: prompts, latents, a picture to refine.")
-        self._decode = histogram("decode_seconds", "From latents to a picture.")
-        self._handoff = histogram("handoff_seconds", "To write a hand-off (base) or to read it (refiner).")
-        self._handoff_bytes = histogram("handoff_bytes", "The size of a hand-off.", BYTES)
         self._stage = stage
+        families = _families()
+        self._waiting, self._running = (families.jobs.labels(stage, state) for state in ("waiting", "running"))
+        self._ended, self._waited, self._prompts = families.ended, families.waited, families.prompts
+        names = ("rows", "tick", "queue", "encode", "decode", "handoff", "handoff_bytes")
+        self._rows, self._tick, self._queue, self._encode, self._decode, self._handoff, self._handoff_bytes = (
+            getattr(families, name).labels(stage) for name in names
+        )
         # A series that is there from the start can be asked for its rate before the first event.
         for labels, counter in (
             ((*get_args(Outcome), "refused"), self._ended),
