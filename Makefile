@@ -34,7 +34,7 @@ test: $(INSTALLED_DEV)
 	$(BIN)/pytest
 
 test-full: $(INSTALLED_DEV)
-	$(BIN)/pytest -m "full or not full"
+	$(BIN)/pytest -m "full or not full" --remake --timeout 3600
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff format --check .
@@ -44,6 +44,10 @@ check: $(INSTALLED_DEV)
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(INSTALLED_DEV)
+	$(BIN)/python -m docs.reference_pages
+	$(BIN)/zensical build --clean --strict
 
 bench: $(INSTALLED_DEV)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
@@ -63,7 +67,7 @@ $(INSTALLED): requirements.txt requirements-ui.txt
 	$(PIP) -r requirements-ui.txt
 	@touch $@
 
-$(INSTALLED_DEV): requirements-dev.txt requirements-openvino.txt requirements-onnxruntime.txt $(INSTALLED)
+$(INSTALLED_DEV): requirements-dev.txt requirements-docs.txt requirements-openvino.txt requirements-onnxruntime.txt $(INSTALLED)
 	@echo "Installing what tests and checks need besides, 0.4 GB to download."
 	$(PIP) -r requirements-dev.txt
 	@touch $@

@@ -1,8 +1,8 @@
 """How many replicas of each stage keep the 95th percentile of latency under a target: `python -m benchmarks.capacity`.
 
 Simulates Poisson arrivals at the two stages, each replica with the engine's own policy. The defaults are SDXL at
-1024 x 1024 in half precision on an H200 as calculated in docs/scaling.md; your own tick times are in the log of each
-runner's start, in milliseconds by rows.
+1024 x 1024 in half precision on an H200 as calculated in docs/explanation/capacity.md; your own tick times are in the
+log of each runner's start, in milliseconds by rows.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What the replicas of a stage have done so far; see docs/batching.md for the metrics."""
+    """What the replicas of a stage have done so far; see docs/reference/metrics.md for the metrics."""
 
     ticks: float
     rows: float

@@ -3,7 +3,7 @@
 What libraries read from the environment when they are imported is set here. Each of the two runners of a machine gets
 half of its cores, unless OMP_NUM_THREADS says otherwise. With as many threads as cores in both, OpenMP's threads spin
 on the cores that the other runner's need, and when both are busy, they come to a small part of the work
-(docs/performance.md has the figures).
+(docs/explanation/performance.md has the figures).
 """
 
 import os

@@ -37,7 +37,7 @@ class RefinerRunner(Runner):
 
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:
-        """Takes a hand-off (docs/handoff.md); streams frames (runners/frames.py)."""
+        """Takes a hand-off (docs/reference/handoff.md); streams frames (runners/frames.py)."""
         async for frame in stream_job(self.stage, self.stage.job_from_handoff, payload, ctx):
             yield frame
 

@@ -56,7 +56,7 @@ def tick(unet: UNet, jobs: Sequence[Denoising], stack: Stack = stacked) -> list[
     a job's own sampler or guidance is that job's alone. Of the jobs only their samplers' state is changed.
 
     Nothing here waits for a GPU: a tick tells it what to do, and the host goes on meanwhile. (A few samplers wait by
-    themselves; docs/gpu.md names them.)
+    themselves; docs/explanation/gpu.md names them.)
     """
     inputs = [attempt(model_input, job) for job in jobs]
     sound = [(job, x) for job, x in zip(jobs, inputs, strict=True) if not isinstance(x, Failure)]

@@ -91,8 +91,12 @@ class Studio:
 
     def refine(self, picture: bytes, **fields: Any) -> Pixels:
         """A picture of /refine."""
+        return as_pixels(self.refined(picture, **fields))
+
+    def refined(self, picture: bytes, **fields: Any) -> PictureFile:
+        """The same as a file."""
         request = RefineRequest.model_validate_json(json.dumps(fields))
-        return as_pixels(self._run(lambda: self._pictures.refine(cast(Path, picture), request)))
+        return self._run(lambda: self._pictures.refine(cast(Path, picture), request))
 
     def edit(self, picture: bytes, mask: bytes | None = None, **fields: Any) -> Pixels:
         """A picture of /edit."""

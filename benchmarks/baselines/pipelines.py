@@ -21,7 +21,7 @@ class Pipelines:
     """Base and refiner. They load on a thread that ends then, and compute on one thread of their own.
 
     The relay's runners do the same: with OpenMP's workers on several threads, there would be more of them than
-    cores, and each operation would take several times as long (docs/performance.md).
+    cores, and each operation would take several times as long (docs/explanation/performance.md).
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What AUTOMATIC1111's clients send, and what it means here. docs/clients.md says why for each field."""
+"""What AUTOMATIC1111's clients send, and what it means here. docs/reference/other-apis.md says why for each field."""
 
 from __future__ import annotations
 

@@ -67,8 +67,10 @@ def document(spec: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             if "Service APIs" in operation.get("tags", ()):
                 operation["responses"] = {"200": operation["responses"]["200"], **errors}
-            if operation["operationId"] in names:  # BentoML gives a task's routes one name twice
-                operation["operationId"] += f"_{path.rsplit('/', 1)[-1]}"
-            names.add(operation["operationId"])
+            name = operation.get("operationId")
+            if name in names:  # BentoML gives two of a task's routes the same
+                operation["operationId"] = f"{name}_{path.rsplit('/', 1)[-1]}"
+            elif name:
+                names.add(name)
     spec["paths"]["/readyz"]["get"]["responses"]["503"] = {"description": "Not ready, and the body says why."}
     return spec

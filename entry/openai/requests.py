@@ -1,7 +1,7 @@
 """What OpenAI's clients send to the Images API, and what it means here.
 
-Every field of the client is known, with the bounds that it has here. docs/clients.md says for each why it is
-mapped, ignored or refused.
+Every field of the client is known, with the bounds that it has here. docs/reference/other-apis.md says for each why it
+is mapped, ignored or refused.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ValidationInfo
 
 BackendName = Literal["torch", "openvino", "onnxruntime", "auto"]
-FASTEST: BackendName = "onnxruntime"  # docs/backends.md has the figures
+FASTEST: BackendName = "onnxruntime"  # docs/explanation/backends.md has the figures
 CPU_ONLY = "it is for SDXL_DEVICE=cpu and SDXL_DTYPE=float32"
 
 

@@ -79,79 +79,84 @@ Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 class Settings(BaseModel):
     """Every setting with its default; the variable's name is the field's in capitals, with `SDXL_` before it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
     base: Reference = str(MINI / "base")
+    """The base model's checkpoint: a folder, a .safetensors file, a hub id or a Bento model."""
     refiner: Reference = str(MINI / "refiner")
-    """Checkpoints (sdxl/config/references.py)."""
+    """The refiner's checkpoint, in the same forms."""
     base_config: Reference = "stabilityai/stable-diffusion-xl-base-1.0"
+    """Where a base checkpoint that is a single file gets its configuration and its tokenizers from."""
     refiner_config: Reference = "stabilityai/stable-diffusion-xl-refiner-1.0"
-    """Whose configuration and tokenizers a checkpoint is loaded with that is one file, for these are not in it."""
+    """Where a refiner checkpoint that is a single file gets its configuration and its tokenizers from."""
     vae: Reference | None = None
-    """A VAE for both stages, in place of the checkpoints' own."""
+    """A VAE for both stages, instead of the checkpoints' own."""
     preset: PresetName | None = None
-    """The kind of distilled model that the base is; its sampler, defaults and bounds."""
+    """The kind of distilled model that the base is; it sets the sampler, the defaults and the bounds of requests."""
     distilled: Reference | None = None
-    """A distilled model's weights over the base's: a UNet's state or a LoRA."""
+    """The weights of a distilled model, which go over the base's: a UNet's state or a LoRA."""
     base_url: Urls | None = None
+    """URLs of the base's replicas, separated by commas; without it, the entry starts the base on its own host."""
     refiner_url: Urls | None = None
-    """Where the stage's replicas are, separated by commas; without one, the entry starts the stage on its own host."""
+    """URLs of the refiner's replicas, separated by commas; without it, the entry starts the refiner on its own host."""
     loras: LoraFiles = {}
+    """LoRAs of the base that requests may choose: `name=path.safetensors`, separated by commas."""
     refiner_loras: LoraFiles = {}
-    """What requests may choose for each stage: `name=path.safetensors`, separated by commas (docs/loras.md)."""
+    """LoRAs of the refiner that requests may choose: `name=path.safetensors`, separated by commas."""
     runner_token: Annotated[SecretStr, Field(min_length=16)] | None = None
-    """What runners ask for and the entry shows; without it, runners serve only loopback and UNIX sockets."""
+    """A secret that runners ask for and the entry shows; without it, runners serve only loopback and UNIX sockets."""
     runner_open: bool = False
-    """Whether runners without a token serve everybody who reaches them."""
+    """Whether runners without a token serve everybody who can reach them."""
     runner_silence_s: Annotated[float, Field(ge=3)] = 30.0
-    """A runner that sends nothing for so long is lost; a working one sends something each second."""
+    """Seconds of silence after which a runner counts as lost; a working runner sends something each second."""
     api_keys: Keys = ()
-    """What the entry asks of its clients, separated by commas: one of them; without any, it serves everybody."""
+    """API keys of 16 characters or more, separated by commas; clients must show one. Without keys, all are served."""
     drain_s: Annotated[float, Field(ge=0)] = 120.0
-    """After SIGTERM, the time for what was accepted to end."""
+    """Seconds that accepted work has to end after SIGTERM."""
     max_requests: Annotated[int, Field(ge=1, le=100_000)] = 512
-    """Requests that the entry holds, in all; one more gets a 429."""
+    """The most requests that the entry holds at once; one more gets a 429."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """Where the models run: cpu, cuda, cuda:1 and so on; `auto` is a GPU if there is one, else the CPU."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """The models' precision; `auto` is float32 on the CPU and float16 on a GPU."""
     backend: Annotated[BackendName, AfterValidator(usable)] = "auto"
-    """What computes the models; others than torch are for the CPU, in float32, where `auto` takes the fastest there."""
+    """What computes the models; all but torch are for the CPU in float32, where `auto` takes the fastest installed."""
     backend_cache: Path | None = None
-    """Where models stay that were converted for another backend; without, each start converts them anew."""
+    """A folder for models converted for another backend; without it, each start converts them again."""
     compile: Literal["off", "graphs", "on", "max"] = "off"
-    """How ticks of known shapes are made fast: CUDA graphs alone, torch.compile with them, or its longest search."""
+    """What makes ticks of known shapes fast: CUDA graphs, torch.compile with graphs, or its longest search."""
     compile_sizes: Sizes = ()
-    """For which sizes, like 1024x1024,832x1216; else the checkpoint's native one. All others run uncompiled."""
+    """Sizes that are compiled, such as 1024x1024,832x1216; without it, the checkpoint's native size alone."""
     compile_cache: Path | None = None
-    """A folder that keeps what was compiled, for the next start."""
+    """A folder that keeps compiled code for the next start."""
     offload: Literal["none", "model", "sequential"] = "none"
     """What waits in the host's memory until it is called: nothing, whole models, or single layers."""
     quantize: Literal["none", "int8"] = "none"
-    """The weights of the UNets' linear layers."""
+    """How the weights of the UNets' linear layers are stored: as they are, or in 8 bits."""
     vae_upcast: bool = True
-    """Whether a VAE in float16 that asks for it decodes in float32. Else that is only done again where NaN came out."""
+    """Whether a float16 VAE that asks for it decodes in float32; if not, it only decodes again where NaN came out."""
     vae_tiling: bool = False
-    """Decode pictures larger than the VAE's native size in overlapping tiles, for less memory."""
+    """Whether pictures larger than the VAE's native size are decoded in overlapping tiles, which saves memory."""
     policy: Literal["shortest", "fcfs"] = "shortest"
-    """Which job goes first: the one with the shortest remaining work, with aging, or the first that came."""
+    """Which job goes first: the one with the least work left, with aging, or the one that came first."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Rows of one UNet call at most, at the checkpoint's native size; measured at start if it is left out."""
+    """The most rows of one UNet call, at the checkpoint's native size; without it, each stage measures it at start."""
     fixed_rows: Annotated[int, Field(ge=2, le=64), AfterValidator(_power_of_two)] | None = None
-    """Rows of every UNet call, those missing filled up: a seed's picture is then the same to the bit under any load.
-    Powers of two, because only what divides evenly among threads is computed in the same way in every slot."""
+    """The rows of every UNet call, a power of two; a seed then gives the same bytes under any load."""
     max_jobs: Annotated[int, Field(ge=1, le=100_000)] = 64
-    """Jobs that one runner holds, waiting or running; one more gets a 429."""
+    """The most jobs that one runner holds, waiting or running; one more gets a 429."""
     max_pixels: Annotated[int, Field(ge=64 * 64)] = 1536 * 1024
-    """Pixels of one picture at most."""
+    """The most pixels of one picture."""
     max_upload_mb: Annotated[int, Field(ge=1, le=1_000)] = 20
-    """Size of a request's body at most, in megabytes of 10**6 bytes."""
+    """The largest body of a form, in megabytes of 10**6 bytes."""
     ui: Literal["auto", "off"] = "auto"
-    """The page /ui: `auto` where Gradio is installed, or none."""
+    """Whether there is a page at /ui; `auto` serves it where Gradio is installed."""
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """Time for one request, and the most that X-Timeout-S may ask for; what takes longer gets a 504."""
-
+    """Seconds that a request may take, and the most that X-Timeout-S may ask for; what takes longer gets a 504."""
     c2pa_certificate: Path | None = None
+    """A PEM file with the signer's certificate and its chain; with SDXL_C2PA_KEY, pictures get content credentials."""
     c2pa_key: Path | None = None
-    """PEM files: the certificate with its chain, and its private key, with which pictures get content credentials."""
+    """A PEM file with that certificate's private key."""
 
     @field_validator("offload")
     @classmethod

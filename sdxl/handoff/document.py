@@ -1,4 +1,4 @@
-"""The hand-off: what the base stage sends to the refiner stage (normative description: docs/handoff.md).
+"""The hand-off: what the base stage sends to the refiner stage (normative description: docs/reference/handoff.md).
 
 A document may come from anyone, so :meth:`HandOff.decode` checks all that can be known without a model.
 What it leaves to the refiner: that the digests are the refiner's own and that both stages' timesteps tile.

@@ -171,5 +171,5 @@ def _check_query(query: str, facts: Facts, prometheus_labels: Iterable[str] = ()
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_guide_names_the_commands(stage: str) -> None:
-    guide = (ROOT / "docs" / "deploying.md").read_text()
+    guide = (ROOT / "docs" / "guides" / "kubernetes.md").read_text()
     assert f"bentoml serve {STAGES[stage]}" in guide

@@ -14,7 +14,7 @@ from sdxl.config.settings import Settings
 from tests.deploy.manifests import KUBERNETES, OVERLAYS, Built, kustomize
 from tests.service.server import ROOT
 
-GUIDE = (ROOT / "docs" / "deploying.md").read_text()
+GUIDE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text()
 SECRET = "create secret generic sdxl-c2pa --from-file=chain.pem --from-file=key.pem"
 
 

@@ -14,7 +14,7 @@ from tests.deploy.keda import ScaledObject
 from tests.deploy.manifests import FROM_SECRET, KUBERNETES, Built, Object
 from tests.service.server import ROOT
 
-GUIDE = (ROOT / "docs" / "deploying.md").read_text()
+GUIDE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text()
 BY_HAND = ("fill-weights.yaml", "prometheus-adapter.yaml")
 FILES = sorted(KUBERNETES.rglob("*.yaml"))
 OLDEST, NEWEST = "1.30", "1.37"  # versions of Kubernetes

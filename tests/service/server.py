@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
+LEASH = Path(__file__).with_name("leash.py")
+_UNTIL_WE_DIE = os.pipe()  # its second end closes with this process, which the leash of every server sees
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 30
 
@@ -119,7 +121,7 @@ class Serving:
         self._folder, self._environment = folder, environment(home, **settings)
         self._port = port or free_port()
         self._command = [
-            *(sys.executable, "-m", "bentoml", "serve", target),
+            *(sys.executable, str(LEASH), sys.executable, "-m", "bentoml", "serve", target),
             *("--host", host, "--port", str(self._port)),
             *options,
         ]
@@ -136,6 +138,7 @@ class Serving:
                 env=self._environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                stdin=_UNTIL_WE_DIE[0],
                 start_new_session=True,
             )
 

@@ -65,6 +65,7 @@ def unlike(picture: bytes) -> list[Wanted]:
     return wanted
 
 
+@pytest.mark.full
 def test_200_pictures_while_replicas_die_vanish_dawdle_and_restart(company: Company) -> None:
     with ThreadPoolExecutor(CLIENTS, initializer=company.entry_host.enter) as clients:
         picture = clients.submit(Wanted({"prompt": PROMPTS[0], "seed": 1}).post, company).result()

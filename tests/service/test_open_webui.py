@@ -169,8 +169,8 @@ def test_the_seed_makes_the_picture_of_generate(server: Server) -> None:
         assert np.abs(np.asarray(picture(image)).astype(int) - expected).max() <= 2
 
 
-def test_the_readmes_curl_command(server: Server) -> None:
-    lines = (ROOT / "README.md").read_text().splitlines()
+def test_the_guides_curl_command(server: Server) -> None:
+    lines = (ROOT / "docs" / "guides" / "clients.md").read_text().splitlines()
     (command,) = [line for line in lines if line.startswith("curl") and "/sdapi/" in line]
     command = command.replace("127.0.0.1:3000", server.url.removeprefix("http://"))
     done = subprocess.run(command, shell=True, check=True, capture_output=True, text=True, timeout=100)

@@ -299,8 +299,8 @@ def test_the_documents_have_the_routes(server: Server) -> None:
     assert "422" not in operation["responses"]
 
 
-def test_the_readmes_example(server: Server, tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_guides_example(server: Server, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guides" / "clients.md").read_text(), re.DOTALL)
     (example,) = [block for block in blocks if "import OpenAI" in block]
     ended = run_python(example, server, tmp_path)
     assert ended.returncode == 0, ended.stderr

@@ -21,9 +21,10 @@ from sdxl.models.checkpoint import digest
 from sdxl.models.weights import files_of
 from sdxl.request.fields import OutputFormat
 from sdxl.version import VERSION
+from tests.in_process import Studio, studio
 from tests.sdxl.picture.certificates import make_pair
 from tests.sdxl.picture.pictures import encoded, textured
-from tests.service.server import Server, free_port, run_module, serving
+from tests.service.server import Server, free_port, run_module
 from tests.service.test_refine import a_picture, as_png
 
 PROMPT = 'a green cone, white background\nand "quotes": é 🟥 & <b>'
@@ -205,16 +206,16 @@ def test_only_a_file_is_taken(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def signing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("signing")
-    with serving(home, SDXL_MAX_ROWS=4, **make_pair().write(home)) as running:
-        yield running
+def signing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    files = make_pair().write(tmp_path_factory.mktemp("signing"))
+    with studio(max_rows=4, **{name.removeprefix("SDXL_").lower(): path for name, path in files.items()}) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_content_credentials(signing_server: Server, output_format: str) -> None:
-    picture = generated(signing_server, output_format=output_format, seed=3)
-    found = provenance(signing_server, picture)
+def test_content_credentials(server: Server, signing: Studio, output_format: str) -> None:
+    picture = signing.generated(**GOOD, output_format=output_format, seed=3).data
+    found = provenance(server, picture)
     assert found["sdxl_relay"]["request"]["seed"] == 3
     assert found["content_credentials"] == {
         "state": "valid",
@@ -224,13 +225,10 @@ def test_content_credentials(signing_server: Server, output_format: str) -> None
     }
     changed = bytearray(picture)
     changed[len(picture) // 2] ^= 1
-    answer = ask(signing_server, bytes(changed))
+    answer = ask(server, bytes(changed))
     assert answer.status_code == 400 or answer.json()["content_credentials"]["state"] == "invalid"
-    refined = signing_server.post(
-        "/refine", data={"prompt": "a cone", "num_inference_steps": "6"}, files={"image": ("a", picture, "image/png")}
-    )
-    assert refined.status_code == 200, refined.text
-    assert provenance(signing_server, refined.content)["content_credentials"]["state"] == "valid"
+    refined = signing.refined(picture, prompt="a cone", num_inference_steps=6).data
+    assert provenance(server, refined)["content_credentials"]["state"] == "valid"
 
 
 def test_a_bad_certificate_ends_the_server_with_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,7 +110,7 @@ def bodies() -> dict[str, bytes]:
 
 
 def test_malformed_handoffs_are_refused_quickly_and_cost_no_memory(split: Split) -> None:
-    (worker,) = psutil.Process(split.refiner.process.pid).children()
+    worker = split.refiner.server.workers()["sdxl_refiner"]
     ask_runner(split.refiner, content=b"")  # the first request imports and connects
     before = worker.memory_info().rss
     with caller() as client:
@@ -186,6 +185,7 @@ def cut_off_after_s(server: Server, head: bytes) -> float:
     return time.monotonic() - begun_s
 
 
+@pytest.mark.full  # tests/runners/test_slow_senders.py has the same in a second
 def test_slow_senders_are_cut_off(split: Split) -> None:
     body_of = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 500\r\n%s\r\n{"
     authorization = b"authorization: Bearer " + TOKEN.encode() + b"\r\n"

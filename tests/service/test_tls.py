@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
@@ -12,7 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.server import Server, Serving, pixels
+from entry.fleet.stage import StageClient
+from sdxl.config.settings import Settings
+from tests.entry.fleet.false_runner import FalseRunner, call_metrics
+from tests.service.server import Server, Serving, free_port, pixels
 from tests.service.test_disconnect import wait_for
 
 REQUEST = {"prompt": "a red cube on top of a blue sphere, yellow background", "seed": 1}
@@ -72,21 +76,24 @@ def test_tls_to_the_entry_and_to_a_runner(tmp_path: Path, certificate: tuple[Pat
             httpx.get(url.replace("https", "http"))
 
 
-def test_a_runner_with_another_certificate_gets_no_jobs(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
-    path, key = certificate
-    options = ("--ssl-certfile", str(path), "--ssl-keyfile", str(key))
-    for name in ("base", "entry"):
-        (tmp_path / name).mkdir()
-    base = Serving(tmp_path / "base", "runners.base:BaseRunner", options=options)
-    base_url = base.server.url.replace("127.0.0.1", "localhost")
-    entry = Serving(tmp_path / "entry", SDXL_BASE_URL=base_url)  # which does not know who signed it
-    with running(base), running(entry):
-        wait_for(lambda: _faults(entry.server) == ["1 x cannot be reached (ClientConnectorCertificateError)"], 120)
+def test_a_runner_with_another_certificate_gets_no_jobs(certificate: tuple[Path, Path]) -> None:
+    """The entry does not know who has signed it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
 
+    async def main() -> None:
+        runner, port = FalseRunner("done"), free_port()
+        stage = StageClient("base", Settings())
+        asked = asyncio.Event()
+        stage.changed = asked.set
+        async with runner.listening("127.0.0.1", port, context):
+            stage.start([f"https://localhost:{port}"], call_metrics())
+            try:
+                async with asyncio.timeout(10):
+                    await asked.wait()
+                assert [*stage.faults] == ["cannot be reached (ClientConnectorCertificateError)"]
+                assert not stage.ready
+            finally:
+                await stage.close()
 
-def _faults(server: Server) -> list[str]:
-    try:
-        faults: list[str] = httpx.get(f"{server.url}/readyz").json()["base"]["faults"]
-    except httpx.TransportError:
-        return []
-    return faults
+    asyncio.run(main())

@@ -6,12 +6,15 @@ What real runners do when they die or are cut off is in tests/service; here is w
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from typing import Literal
 
 from aiohttp import web
 
+from entry.fleet.metrics import CallMetrics
 from runners.frames import Frame, Kind
 from sdxl.handoff.identity import Identity
 from tests.service.server import free_port
@@ -20,6 +23,12 @@ Behaviour = Literal["done", "full", "stopping", "silent", "cut", "no end", "bad 
 IDENTITY = Identity(
     checkpoint="c" * 64, dtype="float32", backend="torch", handoff_version="1", sampler="s" * 64, latent_scale=0.13
 )
+
+
+@cache
+def call_metrics() -> CallMetrics:
+    """A process can have them but once."""
+    return CallMetrics(["base"])
 
 
 class FalseRunner:
@@ -36,13 +45,13 @@ class FalseRunner:
         self._is_over = asyncio.Event()
 
     @asynccontextmanager
-    async def listening(self, host: str, port: int) -> AsyncIterator[None]:
+    async def listening(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
         app = web.Application()
         app.router.add_get("/readyz", self._ready)
         app.router.add_post("/run", self._run)
         runner = web.AppRunner(app, shutdown_timeout=0)
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
         try:
             yield
         finally:

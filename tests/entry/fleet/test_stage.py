@@ -7,35 +7,36 @@ import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any
 
 import pytest
 
 from entry.fleet import stage as stages
-from entry.fleet.metrics import CallMetrics
 from entry.fleet.progress import Follower
 from entry.fleet.stage import MAX_LOSSES, StageClient
 from runners.frames import Frame
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 from sdxl.request.limits import Limits
-from tests.entry.fleet.false_runner import IDENTITY, Behaviour, FalseRunner, listening
+from tests.entry.fleet.false_runner import IDENTITY, Behaviour, FalseRunner, call_metrics, listening
 
-SETTINGS = Settings.from_environment({"SDXL_RUNNER_SILENCE_S": "3", "SDXL_RUNNER_TOKEN": "a token of the tests"})
+TOKEN = {"SDXL_RUNNER_TOKEN": "a token of the tests"}
+SETTINGS = Settings.from_environment(TOKEN)
 
 
-@cache
-def metrics() -> CallMetrics:
-    return CallMetrics(["base"])
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at replicas and tries again ten times as often as a server does."""
+    for name in ("LOOK_S", "FIRST_LOOK_S", "FIRST_BACKOFF_S", "LAST_BACKOFF_S"):
+        monkeypatch.setattr(stages, name, getattr(stages, name) / 10)
 
 
 @asynccontextmanager
-async def client(urls: list[str]) -> AsyncIterator[StageClient]:
+async def client(urls: list[str], silence_s: float = 3.0) -> AsyncIterator[StageClient]:
     """A client that has found out which replicas are ready, as far as that is quick."""
-    stage = StageClient("base", SETTINGS)
+    stage = StageClient("base", SETTINGS.model_copy(update={"runner_silence_s": silence_s}))
     stage.chosen = lambda: IDENTITY
-    stage.start(urls, metrics())
+    stage.start(urls, call_metrics())
     try:
         await asyncio.sleep(0.2)
         yield stage
@@ -53,7 +54,7 @@ def test_another_replica_does_it(fault: Behaviour) -> None:
     async def main() -> None:
         bad, good = FalseRunner(fault), FalseRunner("done")
         good.work = 1e9
-        async with listening(bad, good) as urls, client(urls) as stage:
+        async with listening(bad, good) as urls, client(urls, silence_s=1.0) as stage:
             good.may_end.clear()
             busy = asyncio.create_task(call(stage))  # so that the other is the less busy one
             while not bad.calls:
@@ -69,7 +70,7 @@ def test_another_replica_does_it(fault: Behaviour) -> None:
 def test_the_same_replica_does_it_once_it_can(fault: Behaviour) -> None:
     async def main() -> None:
         only = FalseRunner(fault, "done")
-        async with listening(only) as urls, client(urls) as stage:
+        async with listening(only) as urls, client(urls, silence_s=0.5) as stage:
             assert (await call(stage)).body == b"a job"
             assert only.calls == 2
 
@@ -187,7 +188,6 @@ def test_a_name_with_several_addresses_is_looked_up_again(monkeypatch: pytest.Mo
                 return [(0, 0, 0, "", (address, port)) for address in known]
 
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-            monkeypatch.setattr(stages, "LOOK_S", 0.05)
             async with client([f"http://runners.test:{port}"]) as stage:
                 assert not stage.replicas
                 known[:] = ["127.0.0.2"]
