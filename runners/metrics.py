@@ -35,14 +35,14 @@ def _families() -> SimpleNamespace:
     return SimpleNamespace(
         jobs=Gauge("sdxl_relay_jobs", "Jobs held, by state.", ["stage", "state"], multiprocess_mode="livesum"),
         ended=counter("jobs_ended", "Jobs by how they ended.", "outcome"),
-        waited=counter("jobs_waited_seconds", "What jobs waited for, added up over jobs.", "reason"),
-        prompts=counter("prompts_encoded", "Prompts, by whether kept.", "cache"),
+        waited=counter("jobs_waited_seconds", "Seconds that jobs waited, by what they waited for.", "reason"),
+        prompts=counter("prompts_encoded", "Prompts, by whether the stage still knew them.", "cache"),
         rows=histogram("tick_rows", "Rows of a UNet call.", ROWS),
         tick=histogram("tick_seconds", "A tick: UNet call, guidance and samplers."),
-        queue=histogram("queue_seconds", "From a job's arrival to the begin of its preparation."),
-        encode=histogram("encode_seconds", "A job's preparation: prompts, latents, a picture to refine."),
-        decode=histogram("decode_seconds", "From latents to a picture."),
-        handoff=histogram("handoff_seconds", "To write a hand-off (base) or to read it (refiner)."),
+        queue=histogram("queue_seconds", "From a job's arrival until its preparation begins."),
+        encode=histogram("encode_seconds", "A job's preparation: it encodes prompts and makes the first latents."),
+        decode=histogram("decode_seconds", "The decoding of latents to a picture."),
+        handoff=histogram("handoff_seconds", "The time to write a hand-off (base) or to read it (refiner)."),
         handoff_bytes=histogram("handoff_bytes", "The size of a hand-off.", BYTES),
     )
 

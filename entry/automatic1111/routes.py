@@ -61,44 +61,44 @@ def add_automatic1111_routes(app: FastAPI, pictures: Pictures, settings: Setting
 
     @app.get("/sdapi/v1/progress", tags=TAGS, responses=ERRORS)
     async def progress(request: Request, skip_current_image: bool = False) -> ProgressAnswer:
-        """Of the caller's latest job that is at work."""
+        """The progress of the caller's latest job."""
         job = jobs.latest(_caller(request, settings))
         return await asyncio.to_thread(progress_answer, job, with_image=not skip_current_image)
 
     @app.post("/sdapi/v1/interrupt", tags=TAGS, responses=ERRORS)
     async def interrupt(request: Request) -> dict[str, Any]:
-        """Ends the caller's jobs that are at work; they are answered with a 409."""
+        """Ends the caller's jobs. Their requests are answered with a 409."""
         jobs.interrupt(_caller(request, settings))
         return {}
 
     @app.get("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
     async def options() -> Options:
-        """The options that there are."""
+        """Lists the options."""
         return OPTIONS
 
     @app.post("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
     async def set_options(wanted: Options) -> dict[str, Any]:  # noqa: ARG001
-        """Refuses what is not as it is already: the server has many users, and they share it."""
+        """Refuses every change: the server has many users, and they share its options."""
         return {}
 
     @app.get("/sdapi/v1/sd-models", tags=TAGS, responses=ERRORS)
     async def sd_models() -> list[dict[str, Any]]:
-        """The one model that there is."""
+        """Lists the models."""
         return [MODEL_ITEM]
 
     @app.get("/sdapi/v1/loras", tags=TAGS, responses=ERRORS)
     async def loras() -> list[dict[str, Any]]:
-        """What a prompt may name as `<lora:name:scale>`."""
+        """Lists the LoRAs that a prompt may name as `<lora:name:scale>`."""
         return lora_items(settings)
 
     @app.get("/sdapi/v1/samplers", tags=TAGS, responses=ERRORS)
     async def samplers() -> list[dict[str, Any]]:
-        """Those of AUTOMATIC1111's that there are."""
+        """Lists the samplers."""
         return sampler_items()
 
     @app.get("/sdapi/v1/schedulers", tags=TAGS, responses=ERRORS)
     async def schedulers() -> list[dict[str, Any]]:
-        """Those of AUTOMATIC1111's schedules that there are."""
+        """Lists the schedules."""
         return schedule_items()
 
 

@@ -72,12 +72,12 @@ def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> N
 
     @app.get("/v1/models", tags=["OpenAI"], responses=ERRORS)
     async def list_models() -> dict[str, Any]:
-        """The one model that there is."""
+        """Lists the models."""
         return {"object": "list", "data": [THE_MODEL]}
 
     @app.get("/v1/models/{name}", tags=["OpenAI"], responses=ERRORS)
     async def retrieve_model(name: str) -> dict[str, Any]:
-        """The model, if that is its name."""
+        """One model by its name."""
         if name != MODEL:
             raise RelayError(
                 404,
