@@ -31,7 +31,7 @@ serve-split: $(INSTALLED)
 	wait -n'
 
 test: $(INSTALLED_DEV)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-full: $(INSTALLED_DEV)
 	$(BIN)/pytest -m "full or not full" --remake --timeout 3600

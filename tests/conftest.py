@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import runners  # isort: skip  # noqa: F401  (before torch: one thread for each model, as servers have them on two cores)
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,8 +61,9 @@ def mini() -> Iterator[Studio]:
 
 @pytest.fixture(scope="session")
 def converted_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of what is converted for other backends, not there yet, so that each model is converted once."""
-    return tmp_path_factory.mktemp("converted") / "cache"
+    """A cache of what is converted for other backends, not there yet; with xdist, of all its processes."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) / "converted"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +41,9 @@ def kept(checkpoints: str, what: str, make: Callable[[], Pixels], **asked: Any) 
     path.parent.mkdir(parents=True, exist_ok=True)
     text = PngInfo()
     text.add_text("made by", key)
-    Image.fromarray(new).save(path, "png", optimize=True, pnginfo=text)
+    unfinished = path.with_suffix(f".{os.getpid()}")  # another process may want it, too
+    Image.fromarray(new).save(unfinished, "png", optimize=True, pnginfo=text)
+    unfinished.rename(path)
     return new
 
 

@@ -63,7 +63,7 @@ def test_the_readmes_python_client(server: Server, tmp_path: Path) -> None:
 
 
 def test_the_python_client_refines(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "picture.png").write_bytes(as_png(a_picture()))
+    (tmp_path / "picture.png").write_bytes(as_png(a_picture(128, 128)))
     code = f"""
 import bentoml, shutil
 from pathlib import Path
@@ -77,8 +77,8 @@ with bentoml.SyncHTTPClient("http://127.0.0.1:3000") as client:
 
 
 def test_the_python_client_edits(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "picture.png").write_bytes(as_png(a_picture()))
-    (tmp_path / "mask.png").write_bytes(as_png(a_mask()))
+    (tmp_path / "picture.png").write_bytes(as_png(a_picture(128, 128)))
+    (tmp_path / "mask.png").write_bytes(as_png(a_mask(128, 128)))
     code = f"""
 import bentoml, shutil
 from pathlib import Path

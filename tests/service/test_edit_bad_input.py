@@ -39,7 +39,7 @@ def test_a_bad_field_is_named(server: Server, field: str, value: str) -> None:
 def test_a_bad_upload(server: Server, field: str, upload: bytes, status: int) -> None:
     changes: dict[str, Any] = {field: upload}
     response = send(server, **changes)
-    assert response.status_code == status, response.text
+    assert response.status_code == status, response.text[:500]
     assert response.json()["field"] in (field, "body")
 
 
@@ -48,12 +48,12 @@ def test_files_that_are_too_large_together(server: Server) -> None:
     assert_names(send(server, *padded), "body", status=413)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (128, 120), (256, 256)])
+@pytest.mark.parametrize("size", [(128, 128), (64, 56), (256, 256)])
 def test_a_mask_of_another_size(server: Server, size: tuple[int, int]) -> None:
     response = send(server, mask=as_png(a_mask(*size)))
     assert_names(response, "mask")
     assert f"{size[0]} x {size[1]}" in response.text
-    assert "128 x 128" in response.text
+    assert "64 x 64" in response.text
 
 
 def test_a_picture_of_too_long_a_side(server: Server) -> None:

@@ -91,7 +91,7 @@ def test_edits(guarded_server: Server, names: list[str], data: dict[str, str]) -
     for key, value in {"prompt": PROMPT, **data}.items():
         form.add_field(key, value)
     for name in names:
-        form.add_field(name, BytesIO(as_png(a_picture())), filename="0b6e.png", content_type="image/png")
+        form.add_field(name, BytesIO(as_png(a_picture(128, 128))), filename="0b6e.png", content_type="image/png")
     status, answer = send(guarded_server, "POST", "/v1/images/edits", data=form, headers=BEARER)
     assert status == 200, answer
     (image,) = answer["data"]

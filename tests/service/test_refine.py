@@ -17,11 +17,11 @@ from tests.service.server import Server
 PROMPT = "a green cone, white background"
 
 
-def a_picture(width: int = 128, height: int = 128) -> Image.Image:
+def a_picture(width: int = 64, height: int = 64) -> Image.Image:
     """A smooth gradient with a disc."""
     y, x = np.mgrid[0:height, 0:width]
     levels = np.stack([x * 255 // width, y * 255 // height, 255 - x * 255 // width], axis=2).astype(np.uint8)
-    levels[(x - width / 2) ** 2 + (y - height / 2) ** 2 < 900] = (30, 160, 60)
+    levels[(x - width / 2) ** 2 + (y - height / 2) ** 2 < min(width, height) ** 2 / 18] = (30, 160, 60)
     return Image.fromarray(levels)
 
 

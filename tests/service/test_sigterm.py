@@ -18,7 +18,7 @@ from tests.service.server import Server, Serving
 from tests.service.split import Split, ask_runner, one, serving_split
 from tests.service.test_disconnect import wait_for
 
-LONG: dict[str, Any] = {"prompt": "a green cone, white background", "num_inference_steps": 100, "seed": 1}
+LONG: dict[str, Any] = {"prompt": "a green cone, white background", "num_inference_steps": 70, "seed": 1}
 JOBS = 4
 
 
@@ -58,6 +58,7 @@ def test_on_one_host(tmp_path: Path, stage: str, frac: float) -> None:
     assert end_of(serving) == 0
 
 
+@pytest.mark.full  # tests/runners/test_drain.py has the same without servers
 def test_work_that_takes_longer_than_the_grace(tmp_path: Path) -> None:
     serving = Serving(tmp_path, SDXL_DRAIN_S=1)
     serving.start()
@@ -87,15 +88,28 @@ def stopping(runner: Serving) -> Any:
     assert not [each for each in workers if each.is_running()]
 
 
-def test_apart(tmp_path: Path, epsilon_checkpoints: Path) -> None:
-    """Each service in turn; and the entry finds a runner that comes back by itself, if it is the right one."""
-    with serving_split(tmp_path) as split, ThreadPoolExecutor(JOBS) as pool:
+def test_apart(tmp_path: Path) -> None:
+    """The refiner while it works, the entry that finds it missing, and the entry itself with jobs in the base."""
+    with serving_split(tmp_path, SDXL_MAX_ROWS=8) as split, ThreadPoolExecutor(JOBS) as pool:
         in_refiner = jobs(pool, split.server, high_noise_frac=0.05)
         wait_for(is_at_work(split.refiner.server, "refiner"))
         with stopping(split.refiner):
             assert [each.result().status_code for each in in_refiner] == [200] * JOBS
         assert_a_missing_stage_is_named(split)
+        in_base = jobs(pool, split.server, refine="none")
+        wait_for(is_at_work(split.base.server, "base"))
+        split.entry.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: httpx.get(f"{split.server.url}/readyz").json().get("code") == "stopping")
+        assert refused(split.server.post("/generate", json=LONG))
+        assert [each.result().status_code for each in in_base] == [200] * JOBS
+        assert end_of(split.entry) == 0
 
+
+@pytest.mark.full
+def test_runners_that_come_back(tmp_path: Path, epsilon_checkpoints: Path) -> None:
+    """The entry finds a runner that comes back by itself, if it is the right one."""
+    with serving_split(tmp_path, SDXL_MAX_ROWS=8) as split, ThreadPoolExecutor(JOBS) as pool:
+        split.refiner.stop()
         port = int(split.refiner.server.url.rpartition(":")[2])
         wrong = one(tmp_path, "refiner", port=port, SDXL_REFINER=epsilon_checkpoints / "refiner")
         wrong.start()
@@ -111,17 +125,9 @@ def test_apart(tmp_path: Path, epsilon_checkpoints: Path) -> None:
         wait_for(is_at_work(split.base.server, "base"))
         with stopping(split.base):
             assert [each.result().status_code for each in in_base] == [200] * JOBS
-
         split.base.start()
         split.base.wait_until_ready()
         wait_for(lambda: httpx.get(f"{split.server.url}/readyz").status_code == 200)
-        in_entry = jobs(pool, split.server)
-        wait_for(is_at_work(split.base.server, "base"))
-        split.entry.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: httpx.get(f"{split.server.url}/readyz").status_code == 503)
-        assert refused(split.server.post("/generate", json=LONG))
-        assert [each.result().status_code for each in in_entry] == [200] * JOBS
-        assert end_of(split.entry) == 0
 
 
 def assert_a_missing_stage_is_named(split: Split) -> None:

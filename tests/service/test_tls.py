@@ -6,16 +6,20 @@ import asyncio
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import httpx
 import pytest
 
+from entry.fleet.progress import Follower
 from entry.fleet.stage import StageClient
 from sdxl.config.settings import Settings
-from tests.entry.fleet.false_runner import FalseRunner, call_metrics
+from sdxl.request.limits import Limits
+from tests.entry.fleet.false_runner import IDENTITY, FalseRunner, call_metrics
 from tests.service.server import Server, Serving, free_port, pixels
 from tests.service.test_disconnect import wait_for
 
@@ -50,6 +54,7 @@ def running(serving: Serving) -> Iterator[Serving]:
         serving.stop()
 
 
+@pytest.mark.full  # BentoML's own options; what is ours is tested below
 def test_tls_to_the_entry_and_to_a_runner(tmp_path: Path, certificate: tuple[Path, Path], server: Server) -> None:
     path, key = certificate
     options = ("--ssl-certfile", str(path), "--ssl-keyfile", str(key))
@@ -76,14 +81,20 @@ def test_tls_to_the_entry_and_to_a_runner(tmp_path: Path, certificate: tuple[Pat
             httpx.get(url.replace("https", "http"))
 
 
-def test_a_runner_with_another_certificate_gets_no_jobs(certificate: tuple[Path, Path]) -> None:
-    """The entry does not know who has signed it."""
+@pytest.mark.parametrize("is_known", [True, False])
+def test_only_a_runner_whose_certificate_is_known_gets_jobs(
+    certificate: tuple[Path, Path], is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's certificates are what SSL_CERT_FILE names."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*certificate)
+    known = ssl.create_default_context(cafile=certificate[0] if is_known else None)
+    monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", known)  # aiohttp reads them when it is imported
 
     async def main() -> None:
-        runner, port = FalseRunner("done"), free_port()
+        runner, port = FalseRunner("done", identity=IDENTITY), free_port()
         stage = StageClient("base", Settings())
+        stage.chosen = lambda: IDENTITY
         asked = asyncio.Event()
         stage.changed = asked.set
         async with runner.listening("127.0.0.1", port, context):
@@ -91,8 +102,13 @@ def test_a_runner_with_another_certificate_gets_no_jobs(certificate: tuple[Path,
             try:
                 async with asyncio.timeout(10):
                     await asked.wait()
-                assert [*stage.faults] == ["cannot be reached (ClientConnectorCertificateError)"]
-                assert not stage.ready
+                assert bool(stage.ready) == is_known
+                if is_known:
+                    limits = Limits(deadline=time.monotonic() + 10)
+                    assert (await stage.call("run", b"a job", limits, Follower(), is_patient=False)).body == b"a job"
+                else:
+                    assert [*stage.faults] == ["cannot be reached (ClientConnectorCertificateError)"]
+                    assert runner.calls == 0
             finally:
                 await stage.close()
 
