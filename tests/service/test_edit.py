@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -117,15 +116,15 @@ FIELDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def fields_and_masks() -> Iterator[Any]:
-    """Both ways for each field; `make test` has them by turns."""
-    for index, (name, fields) in enumerate(FIELDS.items()):
-        for is_other, (kind, mask) in enumerate(MASKS.items()):
-            marks = pytest.mark.full if (index + is_other) % 2 else ()
-            yield pytest.param(fields, mask, id=f"{name}, {kind}", marks=marks)
+# Both ways for each field; `make test` has them by turns.
+FIELDS_AND_MASKS = [
+    pytest.param(fields, mask, id=f"{name}, {kind}", marks=pytest.mark.full if (index + is_other) % 2 else ())
+    for index, (name, fields) in enumerate(FIELDS.items())
+    for is_other, (kind, mask) in enumerate(MASKS.items())
+]
 
 
-@pytest.mark.parametrize(("fields", "mask"), fields_and_masks())
+@pytest.mark.parametrize(("fields", "mask"), FIELDS_AND_MASKS)
 def test_every_field(server: Server, editing: EditReference, fields: dict[str, Any], mask: Image.Image | None) -> None:
     assert_same(server, editing, a_picture(), mask, **fields)
 
