@@ -25,10 +25,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib as mpl
 import torch
 from torch import Tensor
 
+from benchmarks.tick_overhead_plot import plot
 from sdxl.denoising.sampler import make_sampler, set_steps
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
@@ -38,7 +38,6 @@ from tests.stepbatch.fakes import TIMEOUT_S, denoise_alone
 
 REPEATS = 9
 STEPS = 30
-GOAL_US = 300.0
 SHAPE = (4, 128, 128)  # SDXL's latents of a picture of 1024 x 1024, float32
 PARTS = ("scale", "stack", "guide", "step", "engine")
 ROOT = Path(__file__).parents[1]
@@ -48,7 +47,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Case:
-    sampler: Any  # one of sdxl.sampler's names
+    sampler: Any  # one of sdxl.request.samplers' names
     jobs: int
     rows: int  # of each job: 2 with guidance, else 1
 
@@ -213,30 +212,15 @@ def measure(repeats: int) -> list[dict[str, Any]]:
     ]
 
 
+def name_of(result: dict[str, Any]) -> str:
+    return str(Case(result["sampler"], result["jobs"], result["rows"]))
+
+
 def print_table(results: list[dict[str, Any]]) -> None:
     columns = ("floor", *PARTS, "all", "loop", "join", "check")
     print(f"{'us per job and tick':24}", *(f"{column:>7}" for column in columns))
     for result in results:
-        name = str(Case(result["sampler"], result["jobs"], result["rows"]))
-        print(f"{name:24}", *(f"{result[column]:7.0f}" for column in columns))
-
-
-def plot(results: list[dict[str, Any]], path: Path) -> None:
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-    names = [str(Case(result["sampler"], result["jobs"], result["rows"])) for result in results][::-1]
-    left = [0.0] * len(names)
-    for part in PARTS:
-        widths = [result[part] for result in results][::-1]
-        axes.barh(names, widths, left=left, label=part)
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.scatter([result["loop"] for result in results][::-1], names, color="black", marker="|", s=160, label="loop")
-    axes.axvline(GOAL_US, color="grey", linestyle="--", label="goal")
-    axes.set(xlabel="µs per job and tick", ylabel="sampler, jobs x rows of each", title="What the engine adds")
-    axes.legend(ncols=2)
-    figure.savefig(path, dpi=120)
+        print(f"{name_of(result):24}", *(f"{result[column]:7.0f}" for column in columns))
 
 
 def main(repeats: int = REPEATS) -> None:
@@ -249,7 +233,7 @@ def main(repeats: int = REPEATS) -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "tick_overhead.json").write_text(json.dumps(document, indent=2) + "\n")
-    plot(results, RESULTS / "tick_overhead.png")
+    plot({name_of(result): result for result in results}, PARTS, RESULTS / "tick_overhead.png")
     print_table(results)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.scenes import BACKGROUNDS, CANVAS_PX, COLOURS, SHAPES, SOLIDS, Scene, Solid
+from training.scenes import BACKGROUNDS, CANVAS_PX, COLOURS, SOLIDS, Scene, Solid
+from training.shapes import SHAPES
 
 MIN_SOLID_PX = 350  # the least area of a solid; drawn ones have 900 to 3,000
 STRAY_PX = 200  # a larger blot of a colour that was not asked for is a mistake

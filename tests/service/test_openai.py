@@ -6,8 +6,6 @@ import asyncio
 import base64
 import re
 import socket
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from numpy.typing import NDArray
 from openai.types import ImagesResponse
 from PIL import Image
 
-from tests.conftest import KEYS
 from tests.service.server import ROOT, Server
 from tests.service.test_clients import run_python
 from tests.service.test_disconnect import wait_for
@@ -31,12 +28,6 @@ PROMPT = "a green cone, white background"
 SCENE = Scene(Solid("green", "cone"), None, None, "white")
 QUICK: dict[str, Any] = {"prompt": PROMPT, "extra_body": {"seed": 1, "num_inference_steps": 6}}
 SLOW: dict[str, Any] = {"prompt": PROMPT, "size": "256x256", "extra_body": {"num_inference_steps": 150}}
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none is asked for", max_retries=0) as made:
-        yield made
 
 
 def levels(b64_json: str | None) -> NDArray[np.uint8]:
@@ -226,67 +217,6 @@ def test_leaving_a_stream_with_the_client(client: openai.OpenAI, server: Server)
     assert next(iter(stream)).type == "image_generation.partial_image"
     stream.close()
     wait_for(lambda: server.metric("sdxl_relay_jobs_ended_total", outcome="cancelled", stage="base") == before + 1)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status", "code"),
-    [
-        ("GET", "/v1/nothing", b"", 404, "unknown_path"),
-        ("GET", "/v1/images/generations", b"", 405, "wrong_method"),
-        ("POST", "/v1/images/generations", b"{", 400, "invalid_json"),
-        ("POST", "/v1/images/generations", b"x" * 300_000, 413, "body_too_large"),
-        ("POST", "/v1/images/edits", b"{}", 415, "unsupported_media_type"),
-    ],
-)
-def test_every_error_has_openais_shape(
-    server: Server, method: str, path: str, body: bytes, status: int, code: str
-) -> None:
-    answer = httpx.request(method, f"{server.url}{path}", content=body, headers={"content-type": "application/json"})
-    assert answer.status_code == status
-    error = answer.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert (error["type"], error["code"]) == ("invalid_request_error", code)
-
-
-def test_a_time_limit(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.InternalServerError) as raised:
-        client.images.generate(extra_headers={"X-Timeout-S": "0.5"}, **SLOW)
-    assert (raised.value.status_code, raised.value.code, raised.value.type) == (504, "timeout", "server_error")
-    assert int(raised.value.response.headers["retry-after"]) > 0
-    with pytest.raises(openai.BadRequestError) as bad:
-        client.images.generate(extra_headers={"X-Timeout-S": "soon"}, **QUICK)
-    assert bad.value.param == "X-Timeout-S"
-
-
-def test_the_time_limit_of_a_stream_is_an_event(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.APIError, match="the job was not done within") as raised:
-        list(client.images.generate(stream=True, extra_headers={"X-Timeout-S": "0.8"}, **SLOW))
-    assert raised.value.code == "timeout"
-
-
-def test_a_full_queue(guarded_server: Server) -> None:
-    def post(_: int) -> Exception:
-        with (
-            openai.OpenAI(base_url=f"{guarded_server.url}/v1", api_key=KEYS[0], max_retries=0) as client,
-            pytest.raises(openai.APIStatusError) as raised,
-        ):
-            client.images.generate(extra_headers={"X-Timeout-S": "6"}, **SLOW)
-        return raised.value
-
-    with ThreadPoolExecutor(8) as pool:
-        errors = list(pool.map(post, range(8)))
-    full = [error for error in errors if isinstance(error, openai.RateLimitError)]
-    assert len(full) == 4
-    for error in full:
-        assert (error.type, error.code) == ("rate_limit_error", "queue_full")
-        assert int(error.response.headers["retry-after"]) > 0
-
-
-def test_more_pictures_than_the_queue_holds(guarded_server: Server) -> None:
-    with openai.OpenAI(base_url=f"{guarded_server.url}/v1", api_key=KEYS[0], max_retries=0) as client:
-        answer = client.images.generate(n=6, **QUICK)
-    assert answer.data is not None
-    assert [(image.model_extra or {})["seed"] for image in answer.data] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_documents_have_the_routes(server: Server) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -23,12 +22,6 @@ PROMPT = "a green cone, white background"
 QUICK: dict[str, Any] = {"seed": 1, "num_inference_steps": 8}
 ORIGINAL, MASK = a_picture(128, 128), a_mask(128, 128)
 PICTURE = as_png(ORIGINAL)
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none is asked for", max_retries=0) as made:
-        yield made
 
 
 def openais(mask: Image.Image) -> bytes:
