@@ -29,6 +29,7 @@ class Mutation:
 
 
 PARITY, EDIT = "tests/service/test_parity.py", "tests/service/test_edit.py"
+EVERYTHING = ("--numprocesses", "2", "--dist", "loadfile", "tests")
 MUTATIONS = [
     # the engine
     Mutation("stepbatch/tick.py", "mul_(scale)", "mul_(scale + 0.02)"),
@@ -85,7 +86,7 @@ def found_by(mutation: Mutation) -> str | None:
         text = path.read_text()
         assert text.count(mutation.old) >= 1, f"{mutation.file} has no {mutation.old!r}"
         path.write_text(text.replace(mutation.old, mutation.new, 1))
-        for tests in (_mirror(mutation.file), mutation.tests, ("tests",)):
+        for tests in (_mirror(mutation.file), mutation.tests, EVERYTHING):
             if tests and (test := _first_failure(copy, tests)):
                 return test
     return None
