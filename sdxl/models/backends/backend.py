@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,5 +26,6 @@ class Backend(Protocol):
 
 def backend(name: str) -> Backend:
     """The one of that name; its packages are imported only now."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # by its import, ONNX Runtime would write files into the home folder
     module: Any = import_module(f"sdxl.models.backends.{name}")
     return module

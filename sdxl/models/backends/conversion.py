@@ -75,7 +75,7 @@ def _exported(part: Part, cache: Path, digest: str) -> Path:
 def _key(digest: str) -> str:
     """Of all that a file is made from."""
     made_by = [f"{package} {version(package)}" for package in EXPORTERS]
-    sources = [Path(__file__).with_name(name).read_text() for name in ("export.py", "parts.py")]
+    sources = [Path(__file__).with_name(name).read_text() for name in ("attention.py", "export.py", "parts.py")]
     return hashlib.sha256("\n".join([digest, *made_by, *sources]).encode()).hexdigest()[:16]
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +57,32 @@ def test_the_unet_of_any_rows_and_size(own: Checkpoint, converted: Checkpoint) -
     kept = [converted.pipeline.unet(**inputs(*shape))[0] for shape in shapes]  # later calls must not change them
     for shape, predicted in zip(shapes, kept, strict=True):
         torch.testing.assert_close(predicted, own.pipeline.unet(**inputs(*shape))[0], rtol=0, atol=2e-4)
+
+
+def resident_mb(key: str = "VmRSS") -> float:
+    """What this process has in memory, or ("VmHWM") had at most since `clear_refs` was written."""
+    (kilobytes,) = re.findall(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kilobytes) / 1024
+
+
+@torch.inference_mode()
+def test_memory_does_not_grow_with_the_square_of_the_pixels(converted: Checkpoint) -> None:
+    unet = converted.pipeline.unet
+    unet(**inputs(2, 16, 16))
+    gc.collect()
+    before = resident_mb()
+    Path("/proc/self/clear_refs").write_text("5")
+    unet(**inputs(2, 80, 80))
+    # A matrix of all pixels by all pixels: 2 rows, 2 heads, 6400 x 6400 floats, and its softmax.
+    assert resident_mb("VmHWM") - before < 300 < 2 * (2 * 2 * 6400**2 * 4 / 2**20)
+    unet(**inputs(2, 16, 16))
+    assert resident_mb() < 1.3 * before
+
+
+def test_onnxruntime_writes_nothing_into_the_home_folder(tmp_path: Path) -> None:
+    code = "from sdxl.models.backends.backend import backend; backend('onnxruntime')"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "HOME": str(tmp_path)}, check=True)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @torch.inference_mode()
