@@ -8,10 +8,10 @@ from typing import Literal
 ErrorCode = Literal[
     "body_too_large", "cancelled", "client_left", "internal", "interrupted", "invalid_field", "invalid_form",
     "invalid_frame", "invalid_handoff", "invalid_image", "invalid_json", "invalid_mask", "job_failed",
-    "missing_field", "model_not_found", "no_page", "no_step", "no_such_task", "non_finite", "not_found", "not_local",
-    "not_signed", "pickle_refused", "queue_full", "runner_unavailable", "sampler_mismatch", "slow_body", "stopping",
-    "stuck", "timeout", "unknown_field", "unknown_path", "unsupported_media_type", "wrong_key", "wrong_method",
-    "wrong_token",
+    "missing_field", "model_not_found", "no_memory", "no_page", "no_step", "no_such_task", "non_finite", "not_found",
+    "not_local", "not_signed", "pickle_refused", "queue_full", "runner_unavailable", "sampler_mismatch", "slow_body",
+    "stopping", "stuck", "timeout", "unknown_field", "unknown_path", "unsupported_media_type", "wrong_key",
+    "wrong_method", "wrong_token",
 ]  # fmt: skip
 MEANINGS: Mapping[ErrorCode, str] = {
     "body_too_large": "The request's body is larger than this endpoint takes.",
@@ -29,6 +29,7 @@ MEANINGS: Mapping[ErrorCode, str] = {
     "job_failed": "The work raised an error; the server is at fault.",
     "missing_field": "A required field is missing.",
     "model_not_found": "There is no model of this name.",
+    "no_memory": "A picture of this size does not fit into the memory of a runner.",
     "no_page": "This server has no page.",
     "no_step": "With these steps and this cutoff, one of the stages would have nothing to do.",
     "no_such_task": "No task under way has this identifier.",
