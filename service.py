@@ -29,9 +29,10 @@ from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
 from entry.ready import tell_when_ready
 from entry.routes import own_routes
 from entry.tasks import TASK_ROUTE, add_tasks
+from runners.access_log import INSTEAD
 from runners.base import BaseRunner
 from runners.drain import Drain
-from runners.http import error_response
+from runners.http import ErrorResponse
 from runners.log import quiet_libraries
 from runners.refiner import RefinerRunner
 from runners.server import look_after_server, running_server, url_of
@@ -97,6 +98,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
     image=IMAGE,
     labels={"project": "sdxl-relay", "version": VERSION},
     traffic={"timeout": SETTINGS.timeout_s + 30},
+    logging=INSTEAD,
 )
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""
@@ -176,7 +178,7 @@ async def _answer(work: Coroutine[Any, Any, PictureFile | Provenance]) -> Any:
     try:
         return (await work).as_response()
     except RelayError as error:
-        return error_response(error)
+        return ErrorResponse(error)
 
 
 add_gate(SDXLRelay, SETTINGS, ROUTES, FLEET.report, DRAIN)
