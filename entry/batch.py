@@ -210,4 +210,4 @@ def _failed(error: RelayError) -> BatchResult:
     return BatchResult(error=BatchError.model_validate(error.as_frame()))
 
 
-_LEFT = _failed(RelayError(503, "client_left", "the client left"))  # nobody reads it
+_LEFT = _failed(RelayError(499, "client_left", "the client left"))  # nobody reads it

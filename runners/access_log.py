@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,12 +19,20 @@ from runners.noted import NOTED, REQUEST_ID, Noted
 
 logger = logging.getLogger("bentoml.access")
 
-INSTEAD = {"access": {"enabled": False}}  # of BentoML's: the option `logging` of each service
-
-PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})  # asked for every few seconds, by machines
+# Of each service: ours instead of BentoML's log, and of its metrics (see entry/http/metrics.py).
+INSTEAD: dict[str, Any] = {"logging": {"access": {"enabled": False}}, "metrics": {"enabled": False}}
+PROBES = frozenset({"/livez", "/readyz", "/healthz", "/health", "/metrics"})  # asked for every few seconds, by machines
 MAX_CHARACTERS = 200
-Ended = Callable[[Scope, Noted, int, float], object]
-"""Is told of each request but probes: how it was answered, and after how many seconds."""
+
+
+class Counts(Protocol):
+    """What counts requests. It is not told of probes, nor of what browsers ask before they call."""
+
+    def at_work(self, scope: Scope) -> AbstractContextManager[None]:
+        """Counts a request until the block ends."""
+
+    def answered(self, scope: Scope, noted: Noted, status: int, seconds: float) -> None:
+        """Counts an answer, and after how many seconds it was there."""
 
 
 class AccessLog:
@@ -32,10 +42,10 @@ class AccessLog:
         self,
         app: ASGIApp,
         is_asset: Callable[[str], bool] = lambda path: False,  # noqa: ARG005
-        ended: Ended = lambda scope, noted, status, seconds: None,  # noqa: ARG005
+        counts: Counts | None = None,
     ) -> None:
         """`is_asset` tells the paths that need a line only if they fail."""
-        self.app, self.is_asset, self.ended = app, is_asset, ended
+        self.app, self.is_asset, self.counts = app, is_asset, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs the request, and tells of it when it is answered or was given up."""
@@ -44,6 +54,7 @@ class AccessLog:
             return
         noted = Noted.of(Headers(scope=scope))
         NOTED.set(noted)
+        counts = None if scope["path"] in PROBES or scope["method"] == "OPTIONS" else self.counts
         begun_s = time.perf_counter()
         status, sent_bytes, is_over = 0, 0, False
 
@@ -60,11 +71,14 @@ class AccessLog:
 
         def end() -> None:
             nonlocal is_over
-            is_over = True
-            self._tell(scope, noted, status, sent_bytes, time.perf_counter() - begun_s)
+            is_over, seconds = True, time.perf_counter() - begun_s
+            if counts:
+                counts.answered(scope, noted, status, seconds)
+            self._tell(scope, noted, status, sent_bytes, seconds)
 
         try:
-            await self.app(scope, receive, answer)
+            with counts.at_work(scope) if counts else nullcontext():
+                await self.app(scope, receive, answer)
         except Exception:
             status, noted.code = status or 500, noted.code or "internal"
             raise
@@ -75,13 +89,9 @@ class AccessLog:
 
     def _tell(self, scope: Scope, noted: Noted, status: int, sent_bytes: int, seconds: float) -> None:
         path = scope["path"]
-        if path in PROBES:
+        level = logging.WARNING if status >= 500 else logging.INFO
+        if path in PROBES or (status < 400 and self.is_asset(path)):
             level = logging.DEBUG
-        else:
-            self.ended(scope, noted, status, seconds)
-            level = logging.WARNING if status >= 500 else logging.INFO
-            if status < 400 and self.is_asset(path):
-                level = logging.DEBUG
         told = {
             "method": _shown(scope["method"]),
             "path": _shown(path),

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runners.access_log import PROBES, AccessLog
 from runners.drain import STOPPING, Drain, entry_is_beside
-from runners.gauges import forget_the_dead
+from runners.gauges import published
 from runners.http import CLIENT_GONE, ClientGone, ErrorResponse, read_body, replay
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
@@ -114,7 +114,8 @@ class Doorkeeper:
                 await self.door.liveness()(scope, receive, send)
                 return
             if path == "/metrics":
-                forget_the_dead()
+                await published(scope, receive, send)
+                return
             await self.app(scope, receive, send)
             return
         self.door.check_caller(scope)

@@ -25,7 +25,7 @@ set_up_log(SETTINGS.log_format)  # in every process: this module is imported by 
 A_LONG_TIME = 1_000_000_000
 RUNNER_OPTIONS: dict[str, Any] = {
     "workers": 1,
-    "logging": INSTEAD,
+    **INSTEAD,
     # BentoML's proxy would close its session, and with it calls in flight, after 100 requests or 300 s.
     "runner_connection": {"max_requests": A_LONG_TIME, "max_age": float(A_LONG_TIME)},
     # Until a stream's first frame, which comes at once. BentoML remembers each request for so long.

@@ -24,13 +24,13 @@ from entry.http.docs import ASSETS as SWAGGER
 from entry.http.docs import DOCS_PATH, docs_page, to_docs
 from entry.http.document import document
 from entry.http.keys import Keys
-from entry.http.metrics import count_by
+from entry.http.metrics import RequestMetrics
 from entry.http.own_errors import OwnErrors
 from entry.http.paths import tidied
 from entry.http.route import Route
 from runners.access_log import AccessLog
 from runners.drain import STOPPING, Drain
-from runners.gauges import forget_the_dead
+from runners.gauges import published
 from runners.http import CLIENT_GONE, ClientGone, ErrorResponse, read_body
 from runners.noted import note_key
 from sdxl.config.settings import Settings
@@ -50,7 +50,7 @@ def add_gate(service: Any, settings: Settings, routes: Mapping[str, Route], repo
     `report` says, as `ready` and with details, whether there are stages.
     """
     docs = cache(lambda: document(service.openapi_spec.asdict()))
-    service.add_asgi_middleware(AccessLog, is_asset=lambda path: path.startswith(ASSETS), ended=count_by(routes))
+    service.add_asgi_middleware(AccessLog, is_asset=lambda path: path.startswith(ASSETS), counts=RequestMetrics(routes))
     if settings.cors_origins:
         service.add_asgi_middleware(Cors, settings=settings)
     service.add_asgi_middleware(Gate, settings=settings, routes=routes, report=report, drain=drain, docs=docs)
@@ -62,7 +62,8 @@ class Gate:
     def __init__(
         self, app: ASGIApp, settings: Settings, routes: Mapping[str, Route], report: Report, drain: Drain, docs: Report
     ) -> None:
-        self.app = OwnErrors(app, known=routes)
+        self.app = app
+        self.enter = OwnErrors(self._enter, known=routes)
         self.docs = docs
         self.routes = routes
         self.report = report
@@ -73,18 +74,20 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what is asked of the entry itself, and lets in what may be worked on."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self.enter(tidied(scope), receive, send)
+        else:
             await self.app(scope, receive, send)
-            return
-        scope = tidied(scope)
+
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             note_key(self.keys.check(scope))
         except RelayError as error:
             await error_answer(scope["path"], error)(scope, receive, send)
-            return
-        await self._serve(scope)(scope, receive, send)
+        else:
+            await self._way(scope)(scope, receive, send)
 
-    def _serve(self, scope: Scope) -> ASGIApp:
+    def _way(self, scope: Scope) -> ASGIApp:
         """What answers a request that has a key."""
         match scope["method"], scope["path"]:
             case "GET", "/readyz":
@@ -96,7 +99,7 @@ class Gate:
             case "GET", "/":
                 return to_docs()
             case "GET", "/metrics":
-                forget_the_dead()
+                return published
             case "POST", path if path in self.routes:
                 return self._admit
         return self.app

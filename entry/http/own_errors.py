@@ -1,4 +1,4 @@
-"""Errors of BentoML, Starlette and FastAPI in the form of our own, with a code: a middleware right before them."""
+"""Errors of BentoML, Starlette and FastAPI in the form of our own, with a code."""
 
 from __future__ import annotations
 
