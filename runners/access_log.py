@@ -83,8 +83,8 @@ class AccessLog:
             status, noted.code = status or 500, noted.code or "internal"
             raise
         finally:
-            if not is_over:  # a stream that was cut off, say
-                noted.code = noted.code or "client_left"
+            if not is_over:  # a stream that was cut off, or work that was cancelled before its answer
+                status, noted.code = status or 499, noted.code or "client_left"
                 end()
 
     def _tell(self, scope: Scope, noted: Noted, status: int, sent_bytes: int, seconds: float) -> None:

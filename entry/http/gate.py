@@ -97,7 +97,9 @@ class Gate:
             case "GET", path if path == DOCS_PATH:
                 return docs_page()
             case "GET", "/":
-                return to_docs()
+                return to_docs("docs")
+            case "GET", "/docs/":
+                return to_docs("../docs")
             case "GET", "/metrics":
                 return published
             case "POST", path if path in self.routes:

@@ -10,7 +10,7 @@ from starlette.types import Scope
 from sdxl.errors import RelayError
 
 ALIASES = {"/health": "/livez"}  # what other servers of models call it
-_FOLDER = "/ui/"  # the page's links are relative to it
+_FOLDERS = ("/ui/", "/docs/")  # pages have links relative to themselves
 
 
 def tidied(scope: Scope) -> Scope:
@@ -19,7 +19,7 @@ def tidied(scope: Scope) -> Scope:
     A base URL that ends in a slash, or a proxy's, makes such paths. Of an answer to HEAD, uvicorn sends the head.
     """
     path = re.sub("/{2,}", "/", scope["path"])
-    if not path.startswith(_FOLDER):
+    if not path.startswith(_FOLDERS):
         path = path.rstrip("/") or "/"
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     return {**scope, "path": ALIASES.get(path, path), "method": method}

@@ -19,6 +19,7 @@ from sdxl.errors import RelayError, invalid_field, invalid_request, shorten
 from sdxl.request.fields import MAX_REQUEST_BYTES
 
 JSON, FORM = "application/json", "multipart/form-data"
+NOT_COMPRESSED = ("", "identity", "utf-8", "utf8")  # some clients say here what belongs into the content type
 Leave = Callable[[], object]
 """What to do when a client leaves whose request is not to be cancelled."""
 MAX_FILES = 4  # that a form is read with: more than are allowed, so that an error can say which is too many
@@ -40,8 +41,8 @@ class Route:
 
     def check_media_type(self, headers: Headers) -> None:
         """Raises RelayError (415) for another type, and for a body that is compressed."""
-        coding = headers.get("content-encoding", "identity").strip().lower()
-        if coding not in ("", "identity"):
+        coding = headers.get("content-encoding", "").strip().lower()
+        if coding not in NOT_COMPRESSED:
             raise RelayError(
                 415,
                 "unsupported_encoding",

@@ -11,7 +11,7 @@ MIN_CHARACTERS = 16
 UNNAMED = "unnamed"
 _NAMED = re.compile(rf"([A-Za-z0-9][\w.@-]{{0,31}}):(.{{{MIN_CHARACTERS},}})", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*,\s]+")
-_USUAL_PORT = re.compile(r"(http://[^/]+):80|(https://[^/]+):443")
+_USUAL_PORT = re.compile(r"(?:(http://.+):80|(https://.+):443)$")
 
 
 def named(key: str) -> tuple[str, str]:
