@@ -9,6 +9,7 @@ import json
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,7 @@ def _samples() -> list[Any]:
     """What a process counts that has both stages and the entry, and one request of a client."""
     from prometheus_client import REGISTRY
 
-    from docs.reference_pages import make_metrics
-
-    make_metrics()
+    import_module("docs.reference_pages").make_metrics()
     samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
     return [sample for sample in samples if sample.name.startswith("sdxl_relay_")]
 
@@ -102,7 +101,12 @@ def _main() -> None:
 
     services, samples = _services(), _samples()
     facts = Facts(
-        services, _metrics(samples), _values(samples), _cloud(), int(DEFAULT_BENTO_ENVS["uid_gid"]), str(DEFAULT_BENTO_ENVS["path"])
+        services,
+        _metrics(samples),
+        _values(samples),
+        _cloud(),
+        int(DEFAULT_BENTO_ENVS["uid_gid"]),
+        str(DEFAULT_BENTO_ENVS["path"]),
     )
     sys.stdout.write("\n" + json.dumps(vars(facts)) + "\n")
 

@@ -40,8 +40,9 @@ def run(app: ASGIApp, path: str = "/generate", request_id: str | None = None, **
 @pytest.mark.parametrize(
     "given",
     [
-        "1", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "Root=1-67891233-abcdef012345678912345678", "01ARZ3NDEKTSV4RRFFQ69G",
-        "4bf92f3577b34da6a3ce929d0e0e4736", "user@host/path:7", "aGVsbG8+Zm8v==", "a" * 128, "_x~y.z",
+        "1", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "Root=1-67891233-abcdef012345678912345678",
+        "01ARZ3NDEKTSV4RRFFQ69G", "4bf92f3577b34da6a3ce929d0e0e4736", "user@host/path:7", "aGVsbG8+Zm8v==", "a" * 128,
+        "_x~y.z",
     ],
 )  # fmt: skip
 def test_the_callers_number_is_kept(given: str) -> None:
@@ -58,8 +59,8 @@ def test_the_callers_number_is_kept(given: str) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        None, "", " ", "a" * 129, "two words", "a\nb", "a\r\nx-evil: 1", "a\tb", "a\x1b[31m", "a\x00", 'a"b', "a,b", "a%0ab",
-        "{7}", "a\\b", "schlüssel", "<b>", "a=1 code=ok", "٣",
+        None, "", " ", "a" * 129, "two words", "a\nb", "a\r\nx-evil: 1", "a\tb", "a\x1b[31m", "a\x00", 'a"b', "a,b",
+        "a%0ab", "{7}", "a\\b", "schlüssel", "<b>", "a=1 code=ok", "٣",
     ],
 )  # fmt: skip
 def test_any_other_is_replaced(given: str | None, caplog: pytest.LogCaptureFixture) -> None:
@@ -129,7 +130,7 @@ def test_an_asset_that_is_missing_is_told_and_a_probe_is_not(caplog: pytest.LogC
 
 
 def test_a_failure_of_the_server_is_a_warning_with_a_code(caplog: pytest.LogCaptureFixture) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(*_: object) -> None:
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
@@ -139,7 +140,7 @@ def test_a_failure_of_the_server_is_a_warning_with_a_code(caplog: pytest.LogCapt
 
 
 def test_a_stream_that_is_cut_off_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"the beginning", "more_body": True})
 

@@ -25,7 +25,7 @@ def run(origins: str, origin: str | None, method: str = "POST", app: ASGIApp = P
 
 
 def preflight(origins: str, origin: str, **headers: str) -> Answer:
-    return run(origins, origin, "OPTIONS", access_control_request_method="POST", **headers)
+    return run(origins, origin, "OPTIONS", PICTURE, access_control_request_method="POST", **headers)
 
 
 def test_a_page_of_the_list_may_ask_and_read() -> None:

@@ -73,7 +73,7 @@ def test_what_is_no_error_passes() -> None:
 
 
 def test_an_app_that_fails_is_answered(caplog: pytest.LogCaptureFixture) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(*_: object) -> None:
         raise ValueError("a bug")
 
     got = run(app)
@@ -83,7 +83,7 @@ def test_an_app_that_fails_is_answered(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_one_that_fails_midway_is_cut_off() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ValueError("a bug")
 

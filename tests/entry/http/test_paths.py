@@ -35,7 +35,9 @@ def test_what_is_meant(path: str, meant: str) -> None:
     assert scope["path"] == path, "the log shows what came"
 
 
-@pytest.mark.parametrize(("method", "read"), [("HEAD", "GET"), ("GET", "GET"), ("POST", "POST"), ("OPTIONS", "OPTIONS")])
+@pytest.mark.parametrize(
+    ("method", "read"), [("HEAD", "GET"), ("GET", "GET"), ("POST", "POST"), ("OPTIONS", "OPTIONS")]
+)
 def test_head_is_get(method: str, read: str) -> None:
     assert tidied(scope_of("/v1/models", method))["method"] == read
 
