@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runners.noted import NOTED, REQUEST_ID, Noted
+from sdxl.error_codes import ErrorCode
 
 logger = logging.getLogger("bentoml.access")
 
@@ -99,14 +100,21 @@ class AccessLog:
             "sent_bytes": sent_bytes,
             "duration_ms": round(1_000 * seconds, 1),
         }
+        code = noted.code or (_code_of(status) if status >= 400 else "")
         client = ":".join(str(part) for part in scope.get("client") or ())
-        more = {"key": noted.key, "code": noted.code, "field": noted.field, "client": _shown(client)}
+        more = {"key": noted.key, "code": code, "field": noted.field, "client": _shown(client)}
         logger.log(
             level,
             "%(method)s %(path)s %(status)d, %(sent_bytes)d bytes, %(duration_ms).1f ms",
             told,
             extra={**told, **{name: value for name, value in more.items() if value}},
         )
+
+
+def _code_of(status: int) -> ErrorCode:
+    """Of an answer that is not ours, but BentoML's or Starlette's."""
+    known: dict[int, ErrorCode] = {404: "unknown_path", 405: "wrong_method"}
+    return known.get(status, "internal" if status >= 500 else "invalid_request")
 
 
 def _shown(text: str) -> str:

@@ -106,7 +106,7 @@ class Doorkeeper:
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         _refuse_pickle(scope)
         path = scope["path"]
-        if scope["method"] == "GET" and path in PROBES:
+        if scope["method"] in ("GET", "HEAD") and path in PROBES:
             if path == READY:
                 await self.door.readiness(scope)(scope, receive, send)
                 return

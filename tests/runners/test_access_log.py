@@ -160,6 +160,14 @@ def test_a_stream_is_told_once_and_counted_as_a_whole(caplog: pytest.LogCaptureF
     assert "code" not in record
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "invalid_request"), (404, "unknown_path"), (405, "wrong_method"), (502, "internal")]
+)
+def test_an_error_that_is_not_ours_has_a_code_too(status: int, code: str, caplog: pytest.LogCaptureFixture) -> None:
+    run(PlainTextResponse("not ours", status))
+    assert told(caplog)["code"] == code
+
+
 def test_the_first_error_counts(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         note_error(RelayError(429, "queue_full", "…"))

@@ -63,7 +63,7 @@ def test_a_page_with_a_slash_too_many_finds_its_parts(server: Server) -> None:
         ("GET", "/static_content/nothing.js", 404, "unknown_path"),
         ("GET", "/generate", 405, "wrong_method"),
         ("DELETE", "/generate_stream", 405, "wrong_method"),
-        ("POST", "/readyz", 405, "wrong_method"),
+        ("POST", "/docs.json", 405, "wrong_method"),
         ("GET", "/generate/status", 400, "invalid_request"),
         ("GET", "/generate/get?task_id=none", 404, "not_found"),
     ],

@@ -67,6 +67,12 @@ def test_our_own_are_left_as_they_are() -> None:
     assert json.loads(run(kept).body) == ours.as_json()
 
 
+def test_a_probes_report_is_left_as_it_is() -> None:
+    report = {"ready": False, "base": {"ready": 0}}
+    got = run(JSONResponse(report, 503), "/readyz")
+    assert (got.status, json.loads(got.body)) == (503, report)
+
+
 def test_what_is_no_error_passes() -> None:
     got = run(PlainTextResponse("fine", headers={"x-seed": "7"}))
     assert (got.status, got.body, got.headers["x-seed"]) == (200, b"fine", "7")
