@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
+import bentoml
 from opentelemetry import trace
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -49,7 +50,11 @@ def _tell_of_the_request(record: logging.LogRecord) -> bool:
     span = trace.get_current_span().get_span_context()
     if span.trace_flags.sampled:
         record.trace_id, record.span_id = trace.format_trace_id(span.trace_id), trace.format_span_id(span.span_id)
-    record.service = record.__dict__.get("component", "").strip("[]")
+    # BentoML's `component` stays empty where a library has logged before the service had its name.
+    service = bentoml.server_context
+    record.service = ":".join(
+        str(each) for each in (service.service_type, service.service_name, service.worker_index) if each
+    )
     told = (f"{name}={value}" for name in TOLD if (value := record.__dict__.get(name)))
     record.told = "".join(f" {each}" for each in told)
     return True

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 
+import bentoml
 import pytest
 from opentelemetry import trace
 
@@ -20,13 +21,13 @@ class OfBentoML(logging.Filter):
     """What BentoML's own filter adds."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.levelname_bracketed, record.component = f"[{record.levelname}]", "[service:sdxl_base:1]"
+        record.levelname_bracketed, record.component = f"[{record.levelname}]", "[]"
         record.request_id, record.service_name, record.trace_msg = 12345, "sdxl_base", " (trace=0)"
         return True
 
 
 @pytest.fixture
-def output() -> Iterator[io.StringIO]:
+def output(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What BentoML's handler writes."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
@@ -36,6 +37,8 @@ def output() -> Iterator[io.StringIO]:
     root.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     token = NOTED.set(Noted(request_id="my-request"))
+    for name, value in (("service_type", "service"), ("service_name", "sdxl_base"), ("worker_index", 1)):
+        monkeypatch.setattr(bentoml.server_context, name, value)
     yield written
     NOTED.reset(token)
     root.removeHandler(handler)
