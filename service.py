@@ -22,6 +22,7 @@ from entry.events import events, stream
 from entry.fleet.fleet import Fleet
 from entry.http.app import make_app
 from entry.http.gate import add_gate
+from entry.http.keys import Keys
 from entry.openai.routes import add_openai_routes, openai_routes
 from entry.page.mount import add_page, page_path
 from entry.pictures import Pictures
@@ -29,9 +30,10 @@ from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
 from entry.ready import tell_when_ready
 from entry.routes import own_routes
 from entry.tasks import TASK_ROUTE, add_tasks
+from runners.access_log import INSTEAD
 from runners.base import BaseRunner
 from runners.drain import Drain
-from runners.http import error_response
+from runners.http import ErrorResponse
 from runners.log import quiet_libraries
 from runners.refiner import RefinerRunner
 from runners.server import look_after_server, running_server, url_of
@@ -97,6 +99,7 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
     image=IMAGE,
     labels={"project": "sdxl-relay", "version": VERSION},
     traffic={"timeout": SETTINGS.timeout_s + 30},
+    **INSTEAD,
 )
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""
@@ -115,7 +118,8 @@ class SDXLRelay:
         """Begins to look for the runners, and takes over SIGTERM."""
         FLEET.start(SETTINGS.base_url or self._started("base"), SETTINGS.refiner_url or self._started("refiner"))
         server = running_server()
-        told = tell_when_ready(FLEET.has_been_ready, lambda: url_of(server), page_path(SETTINGS))
+        keys = Keys(SETTINGS.api_keys).names
+        told = tell_when_ready(FLEET.has_been_ready, lambda: url_of(server), page_path(SETTINGS), keys)
         self._tasks = [look_after_server(server, DRAIN), asyncio.create_task(told)]
 
     def _started(self, name: str) -> tuple[str]:
@@ -176,7 +180,7 @@ async def _answer(work: Coroutine[Any, Any, PictureFile | Provenance]) -> Any:
     try:
         return (await work).as_response()
     except RelayError as error:
-        return error_response(error)
+        return ErrorResponse(error)
 
 
 add_gate(SDXLRelay, SETTINGS, ROUTES, FLEET.report, DRAIN)

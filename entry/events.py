@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from entry.answer import PictureFile
 from entry.fleet.progress import Follower, Progress
+from runners.noted import note_error
 from sdxl.errors import RelayError
 from sdxl.picture.image import encode_preview
 
@@ -51,10 +52,11 @@ def _end_of(work: asyncio.Future[PictureFile]) -> PictureFile | RelayError:
     error = work.exception()
     if error is None:
         return work.result()
-    if isinstance(error, RelayError):
-        return error
-    logger.error("a streamed request failed", exc_info=error)
-    return RelayError(500, "internal", "the picture could not be made; the server is at fault")
+    if not isinstance(error, RelayError):
+        logger.error("a streamed request failed", exc_info=error)
+        error = RelayError(500, "internal", "the picture could not be made; the server is at fault")
+    note_error(error)
+    return error
 
 
 def server_sent(name: str, data: dict[str, Any]) -> str:

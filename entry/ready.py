@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from entry.http.docs import DOCS_PATH
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 
-async def tell_when_ready(is_ready: asyncio.Event, url: Callable[[], str], page: str | None) -> None:
-    """Waits for both stages. `page` is the path of the page, None if there is none."""
+async def tell_when_ready(
+    is_ready: asyncio.Event, url: Callable[[], str], page: str | None, keys: Sequence[str]
+) -> None:
+    """Waits for both stages. `page` is the path of the page, None if there is none; `keys` are names."""
     await is_ready.wait()
-    paths = {"page": page, "API": DOCS_PATH}
-    logger.info("ready: %s (%s)", url(), ", ".join(f"{name}: {path}" for name, path in paths.items() if path))
+    told = {"page": page, "API": DOCS_PATH, "API keys": ", ".join(keys)}
+    logger.info("ready: %s (%s)", url(), "; ".join(f"{name}: {what}" for name, what in told.items() if what))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from entry.fleet.addresses import Address
 from runners.frames import Frame, FrameError, Kind, read_frames
+from runners.noted import request_id_header
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
@@ -44,10 +46,7 @@ class Replica:
         self._has_answered = False
         self._session = session
         self._silence_s = settings.runner_silence_s
-        token = settings.runner_token
-        self._headers = {"host": address.host}
-        if token is not None:
-            self._headers["authorization"] = f"Bearer {token.get_secret_value()}"
+        self._tokens = deque(token.get_secret_value() for token in settings.runner_token)  # first, what it took last
         self._work: dict[object, float] = {}  # of each call under way, in the engines' unit
         self._usual_work = 1.0  # the last job's, for jobs that the runner has not told the work of yet
 
@@ -55,6 +54,11 @@ class Replica:
     def may_be_loading(self) -> bool:
         """Whether it has never been there: a runner loads its model before it listens."""
         return self.fault.startswith(NOT_YET)
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        token = {"authorization": f"Bearer {self._tokens[0]}"} if self._tokens else {}
+        return {"host": self.address.host, **token}
 
     @property
     def load(self) -> tuple[float, int]:
@@ -79,6 +83,7 @@ class Replica:
         if response.status != 200:
             self.is_lost(f"answers /readyz with {response.status}")
         elif body == b"{}":
+            self._tokens.rotate()  # one of two sides may be ahead of the other while the token is changed
             self.is_lost("does not let this entry in: SDXL_RUNNER_TOKEN must be the same on both sides")
         else:
             self._identify(body)
@@ -108,7 +113,13 @@ class Replica:
 
         Raises Lost, or the runner's own RelayError.
         """
-        headers = {"content-type": "application/octet-stream", **headers, **limits.as_headers(), **self._headers}
+        headers = {
+            "content-type": "application/octet-stream",
+            **headers,
+            **limits.as_headers(),
+            **request_id_header(),
+            **self._headers,
+        }
         propagate.inject(headers)
         had_begun = False
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s)

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from runners.http import error_response
+from runners.http import ErrorResponse
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 
@@ -47,9 +47,9 @@ def add_page(app: FastAPI, settings: Settings) -> None:
 
     app.add_api_route(PATH, to_the_folder, include_in_schema=False)
     if settings.ui == "off":
-        app.mount(PATH, error_response(TURNED_OFF))
+        app.mount(PATH, ErrorResponse(TURNED_OFF))
     elif page_path(settings) is None:
-        app.mount(PATH, error_response(NOT_INSTALLED))
+        app.mount(PATH, ErrorResponse(NOT_INSTALLED))
     else:
         app.mount(PATH, Page(lambda: _load(asks_for_keys=bool(settings.api_keys))))
 
@@ -86,13 +86,13 @@ class Page:
         is_page = path in ("", "/")
         is_file = path.startswith(("/assets/", "/static/")) or path == "/theme.css"
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not (is_page or is_file):
-            await error_response(NO_SUCH_FILE)(scope, receive, send)
+            await ErrorResponse(NO_SUCH_FILE)(scope, receive, send)
             return
         try:
             app, html = await self._loaded()
         except Exception:
             logger.exception("the page could not be loaded")
-            await error_response(BROKEN)(scope, receive, send)
+            await ErrorResponse(BROKEN)(scope, receive, send)
             return
         if is_page:
             await Response(html, media_type="text/html", headers=HEADERS)(scope, receive, send)

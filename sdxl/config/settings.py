@@ -16,12 +16,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
+from sdxl.config.access import Keys, Origins, Tokens
 from sdxl.config.backends import BackendName, usable
 from sdxl.config.presets import PresetName
 from sdxl.config.references import checked
@@ -57,13 +57,6 @@ def _sizes(value: object) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _keys(value: object) -> tuple[str, ...]:
-    keys = tuple(key.strip() for key in value.split(",")) if isinstance(value, str) else ()
-    if not all(len(key) >= 16 and key.isascii() and key.isprintable() and " " not in key for key in keys):
-        raise ValueError("every key must have 16 characters at least, of printable ASCII without spaces")
-    return keys
-
-
 def _power_of_two(rows: int) -> int:
     if rows & (rows - 1):
         raise ValueError("a power of two is needed: only what divides evenly among threads is computed alike")
@@ -71,7 +64,6 @@ def _power_of_two(rows: int) -> int:
 
 
 Reference = Annotated[str, BeforeValidator(checked)]
-Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)]
 Sizes = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_sizes)]  # (width, height)
 Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
@@ -103,14 +95,21 @@ class Settings(BaseModel):
     """LoRAs of the base that requests may choose: `name=path.safetensors`, separated by commas."""
     refiner_loras: LoraFiles = {}
     """LoRAs of the refiner that requests may choose: `name=path.safetensors`, separated by commas."""
-    runner_token: Annotated[SecretStr, Field(min_length=16)] | None = None
-    """A secret that runners ask for and the entry shows; without it, runners serve only loopback and UNIX sockets."""
+    runner_token: Tokens = ()
+    """A secret of 16 characters or more that runners ask for and the entry shows; two, separated by a comma, while it
+    is changed. Without it, runners serve only loopback and UNIX sockets."""
     runner_open: bool = False
     """Whether runners without a token serve everybody who can reach them."""
     runner_silence_s: Annotated[float, Field(ge=3)] = 30.0
     """Seconds of silence after which a runner counts as lost; a working runner sends something each second."""
     api_keys: Keys = ()
-    """API keys of 16 characters or more, separated by commas; clients must show one. Without keys, all are served."""
+    """API keys of 16 characters or more, separated by commas, each with a name or without: `name:key`. Clients must
+    show one. Without keys, all are served."""
+    cors_origins: Origins = ()
+    """Origins of web pages that may call the server, such as https://app.example.com, separated by commas; `*` is all
+    pages. Without it, only the server's own."""
+    log_format: Literal["text", "json"] = "text"
+    """How the log's lines are written: as text, or as a JSON object each."""
     drain_s: Annotated[float, Field(ge=0)] = 120.0
     """Seconds that accepted work has to end after SIGTERM."""
     max_requests: Annotated[int, Field(ge=1, le=100_000)] = 512

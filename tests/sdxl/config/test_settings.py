@@ -33,7 +33,7 @@ def test_variables_are_read() -> None:
         ("SDXL_BASE_URL", "base:3001", "SDXL_BASE_URL=base:3001: Value error, base:3001 is not a URL like http://"),
         ("SDXL_REFINER_URL", "http://a:1, ftp://b", "ftp://b is not a URL"),
         ("SDXL_RUNNER_SILENCE_S", "1", "SDXL_RUNNER_SILENCE_S=1: "),
-        ("SDXL_RUNNER_TOKEN", "short secret", "SDXL_RUNNER_TOKEN=(not shown): Value should have at least 16 items"),
+        ("SDXL_RUNNER_TOKEN", "short secret", "SDXL_RUNNER_TOKEN=(not shown): Value error, every token must have 16"),
         ("SDXL_API_KEYS", "", "SDXL_API_KEYS=(not shown): Value error, every key must have 16 characters at least"),
         ("SDXL_API_KEYS", f"{'k' * 16},short", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
         ("SDXL_API_KEYS", f"{'k' * 16},", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
