@@ -21,8 +21,9 @@ from entry.http.connected import while_connected
 from entry.http.contracts import error_answer
 from entry.http.docs import DOCS_PATH, docs_page, to_docs
 from entry.http.document import document
+from entry.http.empty_parts import without_empty_parts
 from entry.http.keys import Keys
-from entry.http.route import Route
+from entry.http.route import FORM, Route
 from runners.drain import STOPPING, Drain
 from runners.gauges import forget_the_dead
 from runners.http import CLIENT_GONE, ClientGone, error_response, read_body
@@ -117,6 +118,8 @@ class Gate:
             route.check_media_type(headers)
             LIMITS.set(Limits.from_headers(headers, self.max_timeout_s))
             body = await read_body(headers, receive, route.max_bytes)
+            if route.media_type == FORM:
+                body = without_empty_parts(headers.get("content-type"), body)
             await route.check_fields(scope, body)
             return body
         except (RelayError, ClientGone):

@@ -6,6 +6,7 @@ A request holds what came, None for what was left out. `GenerationRequest.with_d
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from pydantic import Field, Strict, field_validator
@@ -94,6 +95,9 @@ class StreamRequest(GenerationRequest):
         return GenerationRequest.model_validate(self.model_dump(exclude={"previews"}))
 
 
+_PAIRS = tuple(name for name in _Request.model_fields if name.endswith(("_size", "_top_left")))
+
+
 class _FormRequest(_Request):
     """A request that comes as a form, for a file comes with it."""
 
@@ -102,6 +106,12 @@ class _FormRequest(_Request):
     def _as_text(cls, value: object) -> object:
         """Gives back the text that BentoML has read as JSON in a form's field: a prompt may be `123`."""
         return str(value) if isinstance(value, int | float) else value
+
+    @field_validator(*_PAIRS, mode="before")
+    @classmethod
+    def _as_list(cls, value: object) -> object:
+        """A list of numbers may come as `1024,1024`, for that is how many tools write one in a form."""
+        return json.loads(f"[{value}]") if isinstance(value, str) else value
 
 
 class RefineRequest(_FormRequest):
