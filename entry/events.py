@@ -85,12 +85,14 @@ def _preview(pixels: NDArray[np.uint8]) -> dict[str, Any]:
     return {"picture": base64.b64encode(data).decode("ascii"), "media_type": "image/jpeg"}
 
 
-async def stream(told: AsyncGenerator[Event, None], response: Any) -> AsyncGenerator[str, None]:
-    """The events as /generate_stream sends them. What is refused at once has no stream, but a status of its own.
+async def stream(
+    make: Callable[[Follower], Awaitable[PictureFile]], previews: int, response: Any
+) -> AsyncGenerator[str, None]:
+    """What becomes of `make` as /generate_stream sends it. What is refused at once has no stream, but a status.
 
     `response` is BentoML's, which asks it for status and headers before the first part is sent.
     """
-    async with aclosing(told):
+    async with aclosing(events(make, previews)) as told:
         first = await anext(told)
         if isinstance(first, RelayError):
             response.status_code = first.status

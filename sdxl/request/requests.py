@@ -23,6 +23,7 @@ from sdxl.request.fields import (
     Side,
     Steps,
     Strength,
+    StrictModel,
 )
 from sdxl.request.samplers import SamplerName
 from sdxl.request.settled import Defaults, Edit, Generation, Refinement
@@ -83,18 +84,6 @@ class GenerationRequest(_Request):
         return Generation.model_validate({**own, **_given_to_both(self)})
 
 
-class StreamRequest(GenerationRequest):
-    """A picture from a prompt, with what is to be told meanwhile (`POST /generate_stream`)."""
-
-    previews: Annotated[Integer, Field(ge=0, le=20)] = 0
-    """How many previews to send, spread evenly over all steps."""
-
-    @property
-    def generation(self) -> GenerationRequest:
-        """The request itself."""
-        return GenerationRequest.model_validate(self.model_dump(exclude={"previews"}))
-
-
 _PAIRS = tuple(name for name in _Request.model_fields if name.endswith(("_size", "_top_left")))
 
 
@@ -145,6 +134,23 @@ class EditRequest(_FormRequest):
             "num_inference_steps": defaults.edit_steps or defaults.num_inference_steps,
         }
         return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **_given_to_both(self)})
+
+
+class _Streamed(StrictModel):
+    previews: Annotated[Integer, Field(ge=0, le=20)] = 0
+    """How many previews to send, spread evenly over all steps."""
+
+
+class GenerateStreamRequest(GenerationRequest, _Streamed):
+    """A `GenerationRequest` with what is to be told meanwhile (`POST /generate_stream`)."""
+
+
+class RefineStreamRequest(RefineRequest, _Streamed):
+    """A `RefineRequest` with what is to be told meanwhile (`POST /refine_stream`)."""
+
+
+class EditStreamRequest(EditRequest, _Streamed):
+    """An `EditRequest` with what is to be told meanwhile (`POST /edit_stream`)."""
 
 
 PictureRequest = GenerationRequest | RefineRequest | EditRequest
