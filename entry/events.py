@@ -67,13 +67,13 @@ def as_server_sent(event: Event) -> str:
     match event:
         case None:
             return HEARTBEAT
-        case Progress(place=None):
+        case Progress():
             eta_s = None if event.eta_s is None else round(event.eta_s, 2)
+            if event.place is not None:
+                return server_sent("queued", {"stage": event.stage, "place": event.place, "eta_s": eta_s})
             progress = {"stage": event.stage, "step": event.step, "of": event.of, "share": round(event.share, 4)}
             told = server_sent("progress", {**progress, "eta_s": eta_s})
             return told if event.preview is None else told + server_sent("preview", _preview(event.preview))
-        case Progress():
-            return server_sent("queued", {"stage": event.stage, "place": event.place})
         case PictureFile():
             return server_sent("result", event.as_json())
         case RelayError():

@@ -58,6 +58,11 @@ class StageJob(Job[Frame]):
 
     steps_after: int = 0  # those that are left to the refiner
 
+    @property
+    def work_after(self) -> float:
+        """About what the refiner's steps ask of it, as if they were this stage's."""
+        return self.remaining_work * self.steps_after / max(self.steps, 1)
+
 
 class Stage(ABC):
     """One stage: its checkpoint, its engine, and what is counted of both."""

@@ -60,6 +60,8 @@ def test_the_events_of_a_picture(server: Server) -> None:
         *(("refiner", step, 2) for step in (1, 2)),
     ]
     assert [data["share"] for data in told] == [step / 10 for step in range(1, 11)]
+    assert [data["place"] for name, data in events if name == "queued"] == [0, 0]
+    assert all(data["eta_s"] > 0 for name, data in events if name == "queued")
     assert told[0]["eta_s"] is None
     assert told[-1]["eta_s"] == 0.0
     result = events[-1][1]
@@ -159,13 +161,12 @@ async def main():
         return "".join([part async for part in client.generate_stream(prompt="a red cube", num_inference_steps=5)])
 text = asyncio.run(main())
 """,
-    "a form": """
+    "a form": f"""
 import bentoml, pathlib
-pathlib.Path("a.png").write_bytes(bytes.fromhex("%s"))
+pathlib.Path("a.png").write_bytes(bytes.fromhex("{FILE[1].hex()}"))
 with bentoml.SyncHTTPClient("http://127.0.0.1:3000") as client:
     text = "".join(client.refine_stream(prompt="a red cube", image=pathlib.Path("a.png"), num_inference_steps=8))
-"""
-    % FILE[1].hex(),
+""",
 }
 
 

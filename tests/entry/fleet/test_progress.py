@@ -70,6 +70,35 @@ def test_the_time_left_goes_by_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) 
     assert all(before > after for before, after in pairwise(each.eta_s or 99 for each in heard[1:]))
 
 
+def test_what_waits_goes_by_the_runners_forecast_and_its_wait_is_not_of_the_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("entry.fleet.progress.time.monotonic", lambda: now)
+    heard: list[Progress] = []
+    follower = Follower(heard.append)
+    follower.hear("base", frame(Kind.ACCEPTED, **{**BASE, "place": 3, "eta_s": 42.0}))
+    for step in range(1, 9):
+        now += 2.0
+        follower.hear("base", frame(**BASE, step=step))
+    follower.to_next_stage()
+    follower.hear("refiner", frame(Kind.ACCEPTED, **{**REFINER, "place": 1, "eta_s": 34.0}))
+    now += 30.0
+    follower.hear("refiner", frame(**REFINER))  # prepared
+    for step in (1, 2):
+        follower.hear("refiner", frame(**REFINER, step=step))
+        now += 2.0
+    assert [each.eta_s for each in heard] == [
+        42.0,
+        None,
+        *[2.0 * (10 - step) for step in range(2, 9)],
+        34.0,
+        None,
+        2.0,
+        0.0,
+    ]
+
+
 def test_a_stage_that_begins_anew_starts_a_new_pace() -> None:
     heard = told(*(("base", frame(**BASE, step=step)) for step in (1, 2, 3, 1)))
     assert [each.done for each in heard] == [1, 2, 3, 1]
