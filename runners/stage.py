@@ -23,6 +23,7 @@ from runners.gauges import forget_the_dead
 from runners.metrics import StageMetrics
 from runners.server import look_after_server, running_server
 from runners.speed import Speed, measure
+from sdxl.config.references import name_of
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
@@ -38,7 +39,7 @@ from sdxl.models.preview import running_latents
 from sdxl.models.unet import make_unet
 from sdxl.request.limits import Limits
 from sdxl.request.loras import Loras
-from sdxl.request.settled import Edit, Generation, Refinement
+from sdxl.request.settled import Card, Edit, Generation, Refinement
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
@@ -111,6 +112,7 @@ class Stage(ABC):
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
             loras=checkpoint.loras.digest,
         )
+        door.card = Card.of(checkpoint.defaults, name_of(getattr(self.settings, self.NAME), self.NAME))
         door.is_stuck = self.is_stuck
         self._looking = look_after_server(
             running_server(), door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop)

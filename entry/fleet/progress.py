@@ -62,8 +62,10 @@ class Follower:
         done = self._steps_before + step
         whole = self._steps_before + of + meta["after"]
         preview = pixels_of(frame) if frame.body else None
+        forecast_s = meta.get("eta_s")  # of what waits
         last = self._last
-        if last is None or preview is not None or (stage, step, place) != (last.stage, last.step, last.place):
+        told = last and (last.stage, last.step, last.place, last.eta_s if forecast_s is not None else None)
+        if told != (stage, step, place, forecast_s) or preview is not None:
             self._last = Progress(
                 stage=stage,
                 place=place,
@@ -71,7 +73,7 @@ class Follower:
                 of=of,
                 done=done,
                 whole=whole,
-                eta_s=self._eta_s(done, whole) if step else meta.get("eta_s"),
+                eta_s=self._eta_s(done, whole) if step else forecast_s,
                 preview=preview,
             )
             self._tell(self._last)

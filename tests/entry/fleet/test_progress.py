@@ -42,10 +42,11 @@ def test_both_stages_make_one_whole() -> None:
     assert heard[-1].share == 1.0
 
 
-def test_a_heartbeat_is_told_only_if_the_place_has_changed() -> None:
-    places = [2, 2, 2, 1, 1, None, None]
-    heard = told(*(("base", frame(**{**BASE, "place": place})) for place in places))
-    assert [each.place for each in heard] == [2, 1, None]
+def test_a_heartbeat_is_told_only_if_the_place_or_the_forecast_has_changed() -> None:
+    waits: list[dict[str, Any]] = [{"place": place, "eta_s": eta_s} for place, eta_s in ((2, 9.0), (2, 8.0), (1, 8.0))]
+    begun: dict[str, Any] = {"place": None}
+    heard = told(*(("base", frame(**{**BASE, **state})) for state in (*waits, waits[-1], begun, begun)))
+    assert [(each.place, each.eta_s) for each in heard] == [(2, 9.0), (2, 8.0), (1, 8.0), (None, None)]
 
 
 def test_a_preview_is_told_even_after_a_heartbeat_of_the_same_step() -> None:
