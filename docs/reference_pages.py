@@ -173,7 +173,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "fields-generate": partial(fields, GenerationRequest),
     "fields-stream": partial(fields, GenerateStreamRequest, ["previews"]),
     "fields-edit": partial(fields, EditRequest),
-    "defaults": partial(fields, Defaults, [name for name in Defaults.model_fields if name != "bounds"]),
+    "defaults": partial(fields, Defaults, [name for name in Defaults.model_fields if name not in ("bounds", "about")]),
     "settings": partial(fields, Settings, list(Settings.model_fields), PREFIX),
     **{each.__name__: each for each in (samplers, metrics, errors)},
 }

@@ -236,9 +236,18 @@ def test_behind_a_proxy_with_a_path_of_its_own(browser: Browser, server: Server)
     context.close()
 
 
-def test_a_server_that_stops_and_one_that_is_gone(visit: Open) -> None:
+def test_a_server_that_is_not_ready_one_that_stops_and_one_that_is_gone(visit: Open, server: Server) -> None:
     """What the page says to the answers of one; that open pages keep no server from stopping, test_sigterm shows."""
     user = visit()
+    told = httpx.get(f"{server.url}/ui/server.json").json()
+    not_ready = {**told, "models": {}, "defaults": {**told["defaults"], "generate": {"width": 1024}}}
+    user.page.route("**/server.json", lambda route: route.fulfill(json=not_ready), times=1)
+    user.reload()
+    assert user.text("model") == "The model is not ready yet."
+    assert user.control("width").input_value() == "1024"
+    user.until(lambda: user.text("model") == "Model: mini, base and refiner")
+    assert user.control("width").input_value() == "128"
+
     user.fill(prompt=PROMPT, num_inference_steps=4)
     stopping = {"error": "the server is stopping", "code": "stopping"}
     user.page.route(

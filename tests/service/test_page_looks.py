@@ -87,6 +87,8 @@ def test_looks(visit: Open, width: int, scheme: str) -> None:
     user.until(lambda: float(page.locator("#bar").evaluate("each => each.value")) > 0.2)
     check(page, width)
     assert page.locator("#preview").evaluate("each => each.getBoundingClientRect().top < innerHeight")
+    (cancel,) = [each for each in page.locator(".cancel").all() if each.is_visible()]
+    assert cancel.evaluate("each => each.getBoundingClientRect().bottom <= innerHeight")
     user.wait_for_picture()
     page.evaluate("document.querySelector('#picture details').open = true")
     check(page, width)

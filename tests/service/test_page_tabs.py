@@ -214,3 +214,20 @@ def test_a_browser_keeps_settings_and_the_last_pictures(visit: Open, picture: Pa
     user.reload()
     assert strip.count() == 0
     assert user.text("idle") == "The picture will be here."
+
+
+def test_what_a_browser_keeps_is_bounded(visit: Open) -> None:
+    user = visit()
+    kept = """async (megabytes) => {
+      const { Pictures } = await import("./store.js");
+      const pictures = await Pictures.open();
+      const job = { kind: "generate", request: { prompt: "a" } };
+      for (let seed = 0; seed < 40; seed++) {
+        await pictures.add({ job, seed, file: new Blob([new Uint8Array(megabytes * 1e6)]), before: null });
+      }
+      const seeds = (await Pictures.open()).all.map((each) => each.seed);
+      await pictures.clear();
+      return seeds;
+    }"""
+    assert user.page.evaluate(kept, 0) == list(range(39, 9, -1))
+    assert user.page.evaluate(kept, 9) == list(range(39, 28, -1))

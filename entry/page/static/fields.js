@@ -132,7 +132,8 @@ class Control {
 
   // Beside the number, for those who would rather slide.
   addSlider(place, label) {
-    const slider = made("input", { type: "range", min: 0, max: this.schema.maximum, step: 0.01, ariaLabel: `${label}, as a slider` });
+    const slider = made("input", { type: "range", min: 0, max: this.schema.maximum, step: 0.01 });
+    slider.setAttribute("aria-label", `${label}, as a slider`);
     slider.addEventListener("input", () => (this.value = Math.max(Number(slider.value), 0.01)));
     this.input.addEventListener("input", () => (slider.value = this.value ?? this.default));
     place.append(slider);

@@ -34,6 +34,7 @@ export class Form {
     this.setDefaults();
     const about = this.part(".about");
     if (!about) return;
+    this.part(".compares").hidden = "base" in server.models && !("refiner" in server.models);
     const { description, examples } = server.about;
     about.hidden = !description && examples.length === 0;
     this.part(".name").textContent = server.models.base ?? "it";

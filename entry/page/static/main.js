@@ -81,7 +81,7 @@ function begin(form) {
 function end(form) {
   running = null;
   progress.end();
-  if (document.activeElement === form.part(".cancel")) form.part(".primary").focus();
+  if (document.activeElement.matches(".cancel")) form.part(".primary").focus({ preventScroll: true });
   form.part(".primary").removeAttribute("aria-disabled");
   form.part(".cancel").hidden = true;
   element("show").dataset.state = shown ? "picture" : "idle";
@@ -149,9 +149,9 @@ for (const form of Object.values(forms)) {
     event.preventDefault();
     run(form);
   });
-  form.part(".cancel").addEventListener("click", () => running?.abort());
   form.part(".last-seed").addEventListener("click", () => shown && form.fields.set("seed", shown.seed));
 }
+for (const button of document.querySelectorAll(".cancel")) button.addEventListener("click", () => running?.abort());
 addEventListener("keydown", (event) => event.key === "Escape" && running?.abort());
 element("use-settings").addEventListener("click", () => bringBack(shown.job.kind, shown.job));
 element("to-edit").addEventListener("click", () => passOn("edit"));

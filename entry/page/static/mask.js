@@ -13,6 +13,7 @@ export class Mask {
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.end());
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("keyup", (event) => event.key === " " && this.end());
+    canvas.addEventListener("focus", () => canvas.matches(":focus-visible") && this.point(this.middle));
     canvas.addEventListener("blur", () => this.point(null));
     brush.addEventListener("input", () => this.draw());
   }
@@ -57,7 +58,7 @@ export class Mask {
   }
 
   begin(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || !event.isPrimary) return; // one finger paints
     event.preventDefault(); // else the picture's text is selected
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
@@ -65,6 +66,7 @@ export class Mask {
   }
 
   move(event) {
+    if (!event.isPrimary) return;
     for (const each of event.getCoalescedEvents?.() ?? [event]) this.stroke?.points.push(this.at(each));
     this.point(event.pointerType === "mouse" ? this.at(event) : null);
   }

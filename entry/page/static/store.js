@@ -50,7 +50,7 @@ export class Pictures {
   }
 
   get bytes() {
-    const files = this.all.flatMap(({ file, before, mask }) => [file, before, mask]);
+    const files = this.all.flatMap(({ file, before, job }) => [file, before, job.mask]);
     return files.reduce((sum, file) => sum + (file?.size ?? 0), 0);
   }
 

@@ -29,7 +29,7 @@ export class Tabs {
   }
 
   get kind() {
-    return this.tabs.find((tab) => tab.ariaSelected === "true").id.replace("tab-", "");
+    return this.tabs.find((tab) => tab.getAttribute("aria-selected") === "true").id.replace("tab-", "");
   }
 
   open(kind) {
@@ -38,7 +38,7 @@ export class Tabs {
 
   choose(chosen) {
     for (const tab of this.tabs) {
-      tab.ariaSelected = String(tab === chosen);
+      tab.setAttribute("aria-selected", tab === chosen);
       document.getElementById(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
     }
     roving(this.list, "[role=tab]", "[aria-selected=true]");
