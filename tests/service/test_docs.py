@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Locator, Route
 
 from tests.service.browser import PIXELS, Visit
 from tests.service.server import Server
@@ -51,6 +51,24 @@ def test_trying_it_out(browser: Browser, server: Server, tmp_path: Path) -> None
         answer = tried(user, path, tmp_path / "a.png", **fields)
         assert answer.locator("tbody .response-col_status").inner_text() == "200"
     assert user.hosts == {urlsplit(server.url).netloc}
+    assert user.complaints == []
+    user.page.close()
+
+
+def test_the_page_asks_nobody_else_wherever_it_is(browser: Browser, server: Server) -> None:
+    """Behind a proxy with a path, too. On other hosts, some layouts of Swagger ask a server to judge the document."""
+
+    def pass_on(route: Route) -> None:
+        path = route.request.url.removeprefix("http://proxy.test/pictures")
+        route.fulfill(response=route.fetch(url=f"{server.url}{path}"))
+
+    user = Visit(browser.new_page())
+    user.listen()
+    user.page.route("http://proxy.test/pictures/**", pass_on)
+    user.page.goto("http://proxy.test/pictures/docs")
+    user.page.wait_for_selector(".opblock")
+    user.page.wait_for_timeout(500)
+    assert user.hosts == {"proxy.test"}
     assert user.complaints == []
     user.page.close()
 

@@ -216,7 +216,13 @@ def test_a_browser_keeps_settings_and_the_last_pictures(visit: Open, picture: Pa
     assert user.text("idle") == "The picture will be here."
 
 
-def test_what_a_browser_keeps_is_bounded(visit: Open) -> None:
+NOTHING_KEPT = """
+Object.defineProperty(window, "indexedDB", {value: undefined});
+Object.defineProperty(window, "localStorage", {get: () => { throw new Error("not allowed"); }});
+"""
+
+
+def test_what_a_browser_keeps_is_bounded_and_may_be_nothing(visit: Open) -> None:
     user = visit()
     kept = """async (megabytes) => {
       const { Pictures } = await import("./store.js");
@@ -231,3 +237,11 @@ def test_what_a_browser_keeps_is_bounded(visit: Open) -> None:
     }"""
     assert user.page.evaluate(kept, 0) == list(range(39, 9, -1))
     assert user.page.evaluate(kept, 9) == list(range(39, 28, -1))
+
+    user.page.add_init_script(NOTHING_KEPT)
+    user.reload()
+    user.fill(prompt=PROMPT, num_inference_steps=4)
+    user.make()
+    assert user.page.locator("#strip button").count() == 1
+    user.reload()
+    assert user.page.locator("#strip button").count() == 0

@@ -104,9 +104,9 @@ function complain(form, fault) {
 }
 
 async function show(picture, { isNew = false } = {}) {
-  if (isNew) await pictures.add(picture);
   shown = picture;
   await present(picture, server.asks_for_keys);
+  if (isNew) await pictures.add(picture);
   if (!running || isNew) element("show").dataset.state = "picture";
   element("said").textContent = `The picture is there, with seed ${picture.seed}.`;
   showStrip(pictures.all, picture, choose);

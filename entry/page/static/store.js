@@ -60,10 +60,13 @@ export class Pictures {
   }
 
   async write(change) {
-    if (!this.database) return;
-    const transaction = this.database.transaction("pictures", "readwrite");
-    change(transaction.objectStore("pictures"));
-    await new Promise((resolve) => (transaction.oncomplete = transaction.onabort = resolve)); // aborted: the disk is full
+    try {
+      const transaction = this.database.transaction("pictures", "readwrite");
+      change(transaction.objectStore("pictures"));
+      await new Promise((resolve) => (transaction.oncomplete = transaction.onabort = resolve)); // aborted: the disk is full
+    } catch {
+      // There is no database, or not any more: they are kept until the page is left.
+    }
   }
 }
 

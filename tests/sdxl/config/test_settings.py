@@ -145,3 +145,8 @@ def test_what_people_may_call_a_checkpoint(
     (tmp_path / "models" / "dream" / "base").mkdir(parents=True)
     (tmp_path / "models" / "dream.v2.safetensors").touch()
     assert name_of(reference, "base") == name
+
+
+def test_the_page_can_be_turned_off() -> None:
+    assert Settings.from_environment({}).ui
+    assert not Settings.from_environment({"SDXL_UI": "off"}).ui
