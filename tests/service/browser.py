@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -139,3 +142,12 @@ class Visit:
         """Of a picture on the page; uint8 [height, width, 3]."""
         found = self.page.locator(f"#{name}").evaluate(PIXELS)
         return np.array(found["data"], np.uint8).reshape(found["height"], found["width"], 4)[..., :3]
+
+
+def run_curl(command: str, folder: Path, **environment: str) -> bytes:
+    """Runs a copied command; the one file that it has made."""
+    before = set(folder.iterdir())
+    variables = {**os.environ, **environment}
+    subprocess.run(["bash", "-c", command], cwd=folder, env=variables, check=True, capture_output=True, timeout=60)
+    (made,) = set(folder.iterdir()) - before
+    return made.read_bytes()

@@ -12,11 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.service.browser import PROMPT, Visit
+from tests.service.browser import PROMPT, Visit, run_curl
 from tests.service.conftest import Open
 from tests.service.server import Server
 from tests.service.test_disconnect import wait_for
-from tests.service.test_page import run_curl
 from tests.service.test_refine import a_picture, as_png
 
 SIZE = (96, 64)
