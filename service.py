@@ -18,7 +18,7 @@ from entry.answer import PictureFile
 from entry.automatic1111.routes import ROUTES as AUTOMATIC1111_ROUTES
 from entry.automatic1111.routes import add_automatic1111_routes
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
-from entry.events import events, stream
+from entry.events import stream
 from entry.fleet.fleet import Fleet
 from entry.http.app import make_app
 from entry.http.gate import add_gate
@@ -39,7 +39,14 @@ from runners.refiner import RefinerRunner
 from runners.server import look_after_server, running_server, url_of
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
-from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request.requests import (
+    EditRequest,
+    EditStreamRequest,
+    GenerateStreamRequest,
+    GenerationRequest,
+    RefineRequest,
+    RefineStreamRequest,
+)
 from sdxl.version import VERSION
 
 HERE = Path(__file__).parent
@@ -53,7 +60,7 @@ ROUTES = {**own_routes(SETTINGS, BATCHES), **openai_routes(SETTINGS), **AUTOMATI
 APP = make_app(
     partial(add_openai_routes, pictures=PICTURES, settings=SETTINGS),
     partial(add_automatic1111_routes, pictures=PICTURES, settings=SETTINGS),
-    partial(add_page, settings=SETTINGS),
+    partial(add_page, settings=SETTINGS, cards=FLEET.cards),
 )
 # Tasks lie on disk, requests and pictures; BentoML deletes none under a day old, which is gigabytes.
 Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end
@@ -81,6 +88,19 @@ class EditUpload(EditRequest):
 
     image: Upload
     mask: Upload = None  # type: ignore[assignment]  # BentoML cannot take a `Picture | None`
+
+
+class RefineStreamUpload(RefineStreamRequest):
+    """A `RefineUpload` with what is to be told meanwhile."""
+
+    image: Upload
+
+
+class EditStreamUpload(EditStreamRequest):
+    """An `EditUpload` with what is to be told meanwhile."""
+
+    image: Upload
+    mask: Upload = None  # type: ignore[assignment]  # as above
 
 
 class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
@@ -132,12 +152,11 @@ class SDXLRelay:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
         return await _answer(PICTURES.generate(GenerationRequest(**fields)))
 
-    @bentoml.api(route="/generate_stream", input_spec=StreamRequest)
-    async def generate_stream(self, ctx: bentoml.Context, **fields: Any) -> AsyncGenerator[str, None]:
+    @bentoml.api(route="/generate_stream", input_spec=GenerateStreamRequest)
+    async def generate_stream(self, ctx: bentoml.Context, previews: int, **fields: Any) -> AsyncGenerator[str, None]:
         """As `generate`, with its progress: Server-Sent Events queued, progress, preview, result or error."""
-        wanted = StreamRequest(**fields)
-        told = events(lambda follower: PICTURES.generate(wanted.generation, follower), wanted.previews)
-        async for part in stream(told, ctx.response):
+        wanted = GenerationRequest(**fields)
+        async for part in stream(partial(PICTURES.generate, wanted), previews, ctx.response):
             yield part
 
     @bentoml.api(
@@ -159,10 +178,28 @@ class SDXLRelay:
         """A better picture from a picture: by the refiner alone."""
         return await _answer(PICTURES.refine(image, RefineRequest(**fields)))
 
+    @bentoml.api(route="/refine_stream", input_spec=RefineStreamUpload)
+    async def refine_stream(
+        self, ctx: bentoml.Context, image: Path, previews: int, **fields: Any
+    ) -> AsyncGenerator[str, None]:
+        """As `refine`, with its progress: the events of `generate_stream`."""
+        wanted = RefineRequest(**fields)
+        async for part in stream(partial(PICTURES.refine, image, wanted), previews, ctx.response):
+            yield part
+
     @bentoml.api(route="/edit", input_spec=EditUpload)
     async def edit(self, image: Path, mask: Path | None = None, **fields: Any) -> Picture:
         """A picture changed by a prompt, everywhere or where the mask is white: by the base, then the refiner."""
         return await _answer(PICTURES.edit(image, mask, EditRequest(**fields)))
+
+    @bentoml.api(route="/edit_stream", input_spec=EditStreamUpload)
+    async def edit_stream(
+        self, ctx: bentoml.Context, image: Path, previews: int, mask: Path | None = None, **fields: Any
+    ) -> AsyncGenerator[str, None]:
+        """As `edit`, with its progress: the events of `generate_stream`."""
+        wanted = EditRequest(**fields)
+        async for part in stream(partial(PICTURES.edit, image, mask, wanted), previews, ctx.response):
+            yield part
 
     @bentoml.api(route=PROVENANCE_ROUTE)
     async def provenance(self, image: Upload) -> Provenance:

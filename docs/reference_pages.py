@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from sdxl.config.settings import PREFIX, Settings
 from sdxl.error_codes import MEANINGS
-from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request.requests import EditRequest, GenerateStreamRequest, GenerationRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS
 from sdxl.request.settled import Defaults
 
@@ -183,9 +183,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "endpoints-automatic1111": partial(endpoints, "AUTOMATIC1111"),
     "fields": partial(fields, GenerationRequest, OF_ALL),
     "fields-generate": partial(fields, GenerationRequest),
-    "fields-stream": partial(fields, StreamRequest, ["previews"]),
+    "fields-stream": partial(fields, GenerateStreamRequest, ["previews"]),
     "fields-edit": partial(fields, EditRequest),
-    "defaults": partial(fields, Defaults, [name for name in Defaults.model_fields if name != "bounds"]),
+    "defaults": partial(fields, Defaults, [name for name in Defaults.model_fields if name not in ("bounds", "about")]),
     "settings": partial(fields, Settings, list(Settings.model_fields), PREFIX),
     **{each.__name__: each for each in (samplers, metrics, errors)},
 }

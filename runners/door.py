@@ -23,6 +23,7 @@ from runners.http import CLIENT_GONE, ClientGone, ErrorResponse, read_body, repl
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
+from sdxl.request.settled import Card
 
 READY, ALIVE = "/readyz", "/livez"
 HOPELESS = 10.0  # times that the engine may take for one piece of work
@@ -39,6 +40,7 @@ class Door:
         self.max_bytes = max_bytes
         self.drain = Drain(settings.drain_s, is_needed=partial(entry_is_beside, ENTRY_NAME))
         self.identity: Identity | None = None
+        self.card: Card | None = None
         self.is_stuck: Callable[[float], bool] = lambda times: False  # noqa: ARG005
         """Whether the engine has been at one piece of work for too long, or for so many times that."""
 
@@ -70,7 +72,9 @@ class Door:
             self.check_caller(scope)
         except RelayError as error:
             return ErrorResponse(error) if error.status in (429, 503) else JSONResponse({})
-        return JSONResponse(None if self.identity is None else self.identity.model_dump())
+        if self.identity is None or self.card is None:
+            return JSONResponse(None)
+        return JSONResponse({**self.identity.model_dump(), "card": self.card.model_dump()})
 
     def liveness(self) -> JSONResponse:
         """Whether it may yet become ready by itself."""

@@ -24,6 +24,7 @@ from runners.metrics import StageMetrics
 from runners.probe import Probe
 from runners.server import look_after_server, running_server
 from runners.speed import Speed, measure
+from sdxl.config.references import name_of
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
@@ -41,7 +42,7 @@ from sdxl.models.preview import running_latents
 from sdxl.models.unet import make_unet
 from sdxl.request.limits import Limits
 from sdxl.request.loras import Loras
-from sdxl.request.settled import Edit, Generation, Refinement
+from sdxl.request.settled import Card, Edit, Generation, Refinement
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
@@ -60,6 +61,11 @@ class StageJob(Job[Frame]):
     """A job that knows what comes after it."""
 
     steps_after: int = 0  # those that are left to the refiner
+
+    @property
+    def work_after(self) -> float:
+        """About what the refiner's steps ask of it, as if they were this stage's."""
+        return self.remaining_work * self.steps_after / max(self.steps, 1)
 
 
 class Stage(ABC):
@@ -111,6 +117,7 @@ class Stage(ABC):
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
             loras=checkpoint.loras.digest,
         )
+        door.card = Card.of(checkpoint.defaults, name_of(getattr(self.settings, self.NAME), self.NAME))
         door.is_stuck = self.is_stuck
         self._looking = look_after_server(
             running_server(), door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop)

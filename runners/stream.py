@@ -52,7 +52,10 @@ async def stream_job(
         loop.call_soon_threadsafe(frames.put_nowait, frame)
 
     def state(kind: Kind, preview: NDArray[np.uint8] | None = None) -> Frame:
-        meta = {"work": job.remaining_work, "place": stage.engine.place(job), "step": steps_done, **span}
+        place = stage.engine.place(job)
+        meta = {"work": job.remaining_work, "place": place, "step": steps_done, **span}
+        if place is not None:
+            meta["eta_s"] = stage.engine.forecast_s(job, further_work=job.work_after)
         if preview is None:
             return Frame(kind=kind, meta=meta)
         height, width, _ = preview.shape

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from types import TracebackType
 from typing import Any, Self
 
@@ -109,8 +110,18 @@ class Engine:
         return self._jobs.stuck_s
 
     def place(self, job: Job[Any]) -> int | None:
-        """How many jobs that came before this one are not prepared yet; None once it is itself."""
-        return self._jobs.place(job)
+        """How many jobs that are not prepared yet go before this one; None once it is prepared itself."""
+        if job.phase is not Phase.PREPARE:
+            return None
+        return sum(other.phase is Phase.PREPARE for other in self._before(job))
+
+    def forecast_s(self, job: Job[Any], further_work: float = 0.0) -> float:
+        """How long the jobs that go before this one, itself and some further work take at the present pace."""
+        work = sum(each.remaining_work for each in (*self._before(job), job))
+        return self._pace.seconds(work + further_work)
+
+    def _before(self, job: Job[Any]) -> list[Job[Any]]:
+        return list(takewhile(lambda other: other is not job, self._policy.in_turn(self._jobs.all())))
 
     def _run(self) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -12,6 +12,7 @@ from entry.fleet.metrics import CallMetrics
 from entry.fleet.stage import StageClient
 from sdxl.config.settings import Settings
 from sdxl.handoff.identity import Identity
+from sdxl.request.settled import Card
 
 Pair = tuple[Identity | None, Identity | None]
 
@@ -57,6 +58,11 @@ class Fleet:
             }
         report["disagreements"] = self._disagreements()
         return report
+
+    def cards(self) -> Mapping[str, Card]:
+        """What the stages tell of their checkpoints; only of those that are ready."""
+        found = {stage.name: replica.card for stage in self._stages for replica in stage.ready}
+        return {name: card for name, card in found.items() if card is not None}
 
     def _look(self) -> None:
         if self.is_ready:

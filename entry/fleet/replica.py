@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import aiohttp
 from opentelemetry import propagate
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from entry.fleet.addresses import Address
 from runners.frames import Frame, FrameError, Kind, read_frames
@@ -20,12 +20,19 @@ from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
 from sdxl.request.limits import Limits
+from sdxl.request.settled import Card
 
 CONNECT_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 5.0
 NOT_YET = "does not answer yet"
 Reason = Literal["busy", "unavailable", "unreachable", "silent", "cut"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+class _Told(BaseModel):
+    """What a runner's /readyz says beside its identity; a runner of an older release does not."""
+
+    card: Card | None = None
 
 
 class Lost(Exception):
@@ -42,6 +49,7 @@ class Replica:
     def __init__(self, address: Address, session: aiohttp.ClientSession, settings: Settings) -> None:
         self.address = address
         self.identity: Identity | None = None  # while it is ready
+        self.card: Card | None = None
         self.fault = "was not asked yet"  # while it is not
         self._has_answered = False
         self._session = session
@@ -91,6 +99,7 @@ class Replica:
     def _identify(self, body: bytes) -> None:
         try:
             self.identity, self.fault = Identity.model_validate_json(body), ""
+            self.card = _Told.model_validate_json(body).card
         except ValidationError:
             self.is_lost("is no runner of this release: its /readyz says something else")
 

@@ -23,11 +23,12 @@ from entry.http.cors import Cors
 from entry.http.docs import ASSETS as SWAGGER
 from entry.http.docs import DOCS_PATH, docs_page, to_docs
 from entry.http.document import document
+from entry.http.empty_parts import without_empty_parts
 from entry.http.keys import Keys
 from entry.http.metrics import RequestMetrics
 from entry.http.own_errors import OwnErrors
 from entry.http.paths import tidied
-from entry.http.route import Route
+from entry.http.route import FORM, Route
 from runners.access_log import AccessLog
 from runners.drain import STOPPING, Drain
 from runners.gauges import published
@@ -41,7 +42,11 @@ logger = logging.getLogger("bentoml.sdxl_relay")
 
 
 Report = Callable[[], dict[str, Any]]
-ASSETS = (f"/{SWAGGER}/", "/ui/assets/", "/ui/static/", "/ui/theme.css")  # what the two pages load
+ASSETS = (f"/{SWAGGER}/", "/ui/")  # what the two pages load
+
+
+def _is_asset(path: str) -> bool:
+    return path.startswith(ASSETS) and not path.endswith("/")
 
 
 def add_gate(service: Any, settings: Settings, routes: Mapping[str, Route], report: Report, drain: Drain) -> None:
@@ -50,7 +55,7 @@ def add_gate(service: Any, settings: Settings, routes: Mapping[str, Route], repo
     `report` says, as `ready` and with details, whether there are stages.
     """
     docs = cache(lambda: document(service.openapi_spec.asdict()))
-    service.add_asgi_middleware(AccessLog, is_asset=lambda path: path.startswith(ASSETS), counts=RequestMetrics(routes))
+    service.add_asgi_middleware(AccessLog, is_asset=_is_asset, counts=RequestMetrics(routes))
     if settings.cors_origins:
         service.add_asgi_middleware(Cors, settings=settings)
     service.add_asgi_middleware(Gate, settings=settings, routes=routes, report=report, drain=drain, docs=docs)
@@ -141,6 +146,8 @@ class Gate:
             route.check_media_type(headers)
             LIMITS.set(Limits.from_headers(headers, self.max_timeout_s))
             body = route.as_utf_8(await read_body(headers, receive, route.max_bytes))
+            if route.media_type == FORM:
+                body = without_empty_parts(headers.get("content-type"), body)
             await route.check_fields(scope, body)
             return body
         except (RelayError, ClientGone):

@@ -50,3 +50,14 @@ def located(reference: str, sources: Sources) -> Path:
         return path
     on_hub = _HUB.fullmatch(reference)
     return sources.hub(on_hub["id"], on_hub["revision"]) if on_hub else sources.bento(reference)
+
+
+def name_of(reference: str, stage: str) -> str:
+    """What people may call a checkpoint: a hub id or a Bento model as it is, else the folder or the file.
+
+    A folder that is called as its stage is says nothing, so the one around it counts.
+    """
+    path = Path(reference)
+    if not path.exists():
+        return reference
+    return path.parent.name if path.name == stage else path.name.removesuffix(".safetensors")

@@ -148,8 +148,8 @@ class Settings(BaseModel):
     """The most pixels of one picture."""
     max_upload_mb: Annotated[int, Field(ge=1, le=1_000)] = 20
     """The largest body of a form, in megabytes of 10**6 bytes."""
-    ui: Literal["auto", "off"] = "auto"
-    """Whether there is a page at /ui; `auto` serves it where Gradio is installed."""
+    ui: bool = True
+    """Whether there is a page at /ui."""
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that a request may take, and the most that X-Timeout-S may ask for; what takes longer gets a 504."""
     c2pa_certificate: Path | None = None

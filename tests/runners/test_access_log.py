@@ -114,7 +114,7 @@ def test_a_client_that_a_proxy_names_cannot_either(caplog: pytest.LogCaptureFixt
     assert told(caplog)["client"] == "1.2.3.4%20code%3Dok:0"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/health", "/metrics", "/ui/assets/index.js"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/health", "/metrics", "/ui/main.js"])
 def test_probes_and_assets_are_not_told(path: str, caplog: pytest.LogCaptureFixture) -> None:
     run(GOOD, path)
     assert line(caplog).levelno == logging.DEBUG
@@ -122,7 +122,7 @@ def test_probes_and_assets_are_not_told(path: str, caplog: pytest.LogCaptureFixt
 
 def test_an_asset_that_is_missing_is_told_and_a_probe_is_not(caplog: pytest.LogCaptureFixture) -> None:
     missing = ErrorResponse(RelayError(404, "not_found", "…"))
-    run(missing, "/ui/assets/gone.js")
+    run(missing, "/ui/gone.js")
     assert line(caplog).levelno == logging.INFO
     caplog.clear()
     run(ErrorResponse(RelayError(503, "stopping", "…")), "/readyz")

@@ -59,7 +59,7 @@ def test_a_page_with_a_slash_too_many_finds_its_parts(server: Server) -> None:
     [
         ("POST", "/images/generations", 404, "unknown_path"),
         ("GET", "/nothing", 404, "unknown_path"),
-        ("GET", "/ui/assets/nothing.js", 404, "unknown_path"),
+        ("GET", "/ui/nothing.js", 404, "not_found"),
         ("GET", "/static_content/nothing.js", 404, "unknown_path"),
         ("GET", "/generate", 405, "wrong_method"),
         ("DELETE", "/generate_stream", 405, "wrong_method"),

@@ -23,7 +23,6 @@ KNOWN = ("/generate", "/generate/submit", "/v1/images/generations", "/v1/models"
         ("/ui", "/ui"),
         ("/ui/", "/ui/"),
         ("//ui/", "/ui/"),
-        ("/ui/assets/", "/ui/assets/"),
         ("/docs/", "/docs/"),
         ("/health", "/livez"),
         ("//health/", "/livez"),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sdxl.config.references import name_of
 from sdxl.config.settings import MINI, ConfigurationError, Settings
 
 WEIGHTS = MINI / "base/unet/diffusion_pytorch_model.safetensors"
@@ -125,3 +126,27 @@ def test_loras_are_files_where_their_stage_is_and_names_where_it_is_not(tmp_path
     assert [*settings.refiner_loras] == ["finish"]
     with pytest.raises(ConfigurationError, match="there is no file elsewhere"):
         Settings.from_environment(given)
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("stabilityai/stable-diffusion-xl-base-1.0@abc", "stabilityai/stable-diffusion-xl-base-1.0@abc"),
+        ("sdxl:v1", "sdxl:v1"),
+        ("models/dream/base", "dream"),
+        ("models/dream", "dream"),
+        ("models/dream.v2.safetensors", "dream.v2"),
+    ],
+)
+def test_what_people_may_call_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "dream" / "base").mkdir(parents=True)
+    (tmp_path / "models" / "dream.v2.safetensors").touch()
+    assert name_of(reference, "base") == name
+
+
+def test_the_page_can_be_turned_off() -> None:
+    assert Settings.from_environment({}).ui
+    assert not Settings.from_environment({"SDXL_UI": "off"}).ui
