@@ -124,10 +124,10 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""
 
-    # A stage without a URL is started on this host.
+    # A stage without a URL is started on this host. By `SDXL_REFINER`, there may be no refiner.
     if not SETTINGS.base_url:
         base = bentoml.depends(BaseRunner)
-    if not SETTINGS.refiner_url:
+    if SETTINGS.has_refiner and not SETTINGS.refiner_url:
         refiner = bentoml.depends(RefinerRunner)
 
     def __init__(self) -> None:
@@ -136,10 +136,12 @@ class SDXLRelay:
     @bentoml.on_startup
     async def start(self) -> None:
         """Begins to look for the runners, and takes over SIGTERM."""
-        FLEET.start(SETTINGS.base_url or self._started("base"), SETTINGS.refiner_url or self._started("refiner"))
+        FLEET.start(
+            {stage.name: getattr(SETTINGS, f"{stage.name}_url") or self._started(stage.name) for stage in FLEET.stages}
+        )
         server = running_server()
         keys = Keys(SETTINGS.api_keys).names
-        told = tell_when_ready(FLEET.has_been_ready, lambda: url_of(server), page_path(SETTINGS), keys)
+        told = tell_when_ready(FLEET, lambda: url_of(server), page_path(SETTINGS), keys)
         self._tasks = [look_after_server(server, DRAIN), asyncio.create_task(told)]
 
     def _started(self, name: str) -> tuple[str]:

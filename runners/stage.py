@@ -113,7 +113,7 @@ class Stage(ABC):
             dtype=str(checkpoint.dtype),
             backend=checkpoint.backend,
             handoff_version=handoff.VERSION,
-            sampler=samplers.digest(samplers.make_sampler("euler", checkpoint.scheduler_config)),
+            schedule=samplers.schedule(samplers.make_sampler("euler", checkpoint.scheduler_config)),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
             loras=checkpoint.loras.digest,
         )

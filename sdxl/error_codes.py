@@ -8,10 +8,10 @@ from typing import Literal
 ErrorCode = Literal[
     "body_too_large", "cancelled", "client_left", "internal", "interrupted", "invalid_field", "invalid_form",
     "invalid_frame", "invalid_handoff", "invalid_image", "invalid_json", "invalid_mask", "invalid_request",
-    "job_failed", "missing_field", "model_not_found", "no_memory", "no_page", "no_step", "no_such_task", "non_finite",
-    "not_found", "not_local", "not_signed", "pickle_refused", "queue_full", "runner_unavailable", "sampler_mismatch",
-    "slow_body", "stopping", "stuck", "timeout", "unknown_field", "unknown_path", "unsupported_encoding",
-    "unsupported_media_type", "wrong_key", "wrong_method", "wrong_token",
+    "job_failed", "missing_field", "model_not_found", "no_memory", "no_page", "no_refiner", "no_step", "no_such_task",
+    "non_finite", "not_found", "not_local", "not_signed", "pickle_refused", "queue_full", "runner_unavailable",
+    "sampler_mismatch", "slow_body", "stages_do_not_fit", "stopping", "stuck", "timeout", "unknown_field",
+    "unknown_path", "unsupported_encoding", "unsupported_media_type", "wrong_key", "wrong_method", "wrong_token",
 ]  # fmt: skip
 MEANINGS: Mapping[ErrorCode, str] = {
     "body_too_large": "The request's body is larger than this endpoint takes.",
@@ -32,6 +32,7 @@ MEANINGS: Mapping[ErrorCode, str] = {
     "model_not_found": "There is no model of this name.",
     "no_memory": "A picture of this size does not fit into the memory of a runner.",
     "no_page": "This server has no page.",
+    "no_refiner": "This server has no refiner.",
     "no_step": "With these steps and this cutoff, one of the stages would have nothing to do.",
     "no_such_task": "No task under way has this identifier.",
     "non_finite": "The model gave NaN or infinity; the server is at fault.",
@@ -43,6 +44,7 @@ MEANINGS: Mapping[ErrorCode, str] = {
     "runner_unavailable": "No runner of a stage could take the job. Retry-After says when to come again.",
     "sampler_mismatch": "The base and the refiner configure their samplers in different ways.",
     "slow_body": "The body came too slowly.",
+    "stages_do_not_fit": "The refiner cannot go on where the base stops: their configurations differ.",
     "stopping": "The server is stopping. Retry-After says when to come again.",
     "stuck": "The engine has been at one piece of work for too long.",
     "timeout": "The request was not done in time.",

@@ -29,17 +29,23 @@ def about(cards: Mapping[str, Card], settings: Settings) -> dict[str, Any]:
     base = cards["base"].defaults if "base" in cards else Defaults()
     refiner = cards["refiner"].defaults if "refiner" in cards else base
     edit = EditRequest(**ANYTHING)
+    fields = {
+        "generate": _fields(GenerationRequest, base.bounds),
+        "edit": _fields(EditRequest, base.bounds),
+        "refine": _fields(RefineRequest, refiner.bounds),
+    }
+    if not settings.has_refiner:
+        base = base.model_copy(update={"refine": "none"})
+        for kind in ("generate", "edit"):
+            fields[kind]["refine"]["enum"] = ["none"]
     return {
         "version": VERSION,
         "asks_for_keys": bool(settings.api_keys),
         "models": {stage: card.name for stage, card in cards.items()},
         "about": base.about.model_dump(),
         "labels": {"scheduler": LABELS},
-        "fields": {
-            "generate": _fields(GenerationRequest, base.bounds),
-            "edit": _fields(EditRequest, base.bounds),
-            "refine": _fields(RefineRequest, refiner.bounds),
-        },
+        "has_refiner": settings.has_refiner,
+        "fields": fields,
         "defaults": {
             "generate": _values(GenerationRequest(**ANYTHING).with_defaults(base)),
             "edit": _values(edit.with_defaults(base, has_mask=False)),

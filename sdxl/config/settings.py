@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -19,12 +17,14 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from sdxl.config.access import Keys, Origins, Tokens
 from sdxl.config.backends import BackendName, usable
 from sdxl.config.presets import PresetName
 from sdxl.config.references import checked
+from sdxl.config.values import FixedRows, Sizes, Urls
 from sdxl.request.loras import LoraFiles
 
 PREFIX = "SDXL_"
@@ -38,34 +38,7 @@ class ConfigurationError(Exception):
     """An `SDXL_…` variable is unknown, or its value cannot be used. The message names it."""
 
 
-def _urls(value: object) -> tuple[str, ...]:
-    urls = tuple(url.strip().rstrip("/") for url in str(value).split(",") if url.strip())
-    for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError(f"{url} is not a URL like http://host:3001")
-    return urls
-
-
-def _sizes(value: object) -> tuple[tuple[int, int], ...]:
-    found = []
-    for size in str(value).split(",") if isinstance(value, str) else ():
-        match = re.fullmatch(r"\s*([1-9]\d{1,4})x([1-9]\d{1,4})\s*", size)
-        if match is None or int(match[1]) % 8 or int(match[2]) % 8:
-            raise ValueError(f"{size} is not a size like 1024x1024, in multiples of 8 pixels")
-        found.append((int(match[1]), int(match[2])))
-    return tuple(found)
-
-
-def _power_of_two(rows: int) -> int:
-    if rows & (rows - 1):
-        raise ValueError("a power of two is needed: only what divides evenly among threads is computed alike")
-    return rows
-
-
 Reference = Annotated[str, BeforeValidator(checked)]
-Sizes = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_sizes)]  # (width, height)
-Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
 class Settings(BaseModel):
@@ -75,8 +48,14 @@ class Settings(BaseModel):
 
     base: Reference = str(MINI / "base")
     """The base model's checkpoint: a folder, a .safetensors file, a hub id or a Bento model."""
-    refiner: Reference = str(MINI / "refiner")
-    """The refiner's checkpoint, in the same forms."""
+    base_url: Urls | None = None
+    """URLs of the base's replicas, separated by commas; without it, the entry starts the base on its own host."""
+    refiner_url: Urls | None = None
+    """URLs of the refiner's replicas, in the same way."""
+    refiner: Annotated[Reference | None, BeforeValidator(lambda value: None if value == "none" else value)] = str(
+        MINI / "refiner"
+    )
+    """The refiner's checkpoint in the same forms, or `none`; where `SDXL_BASE` or its URL is set, `none` by default."""
     base_config: Reference = "stabilityai/stable-diffusion-xl-base-1.0"
     """Where a base checkpoint that is a single file gets its configuration and its tokenizers from."""
     refiner_config: Reference = "stabilityai/stable-diffusion-xl-refiner-1.0"
@@ -87,10 +66,6 @@ class Settings(BaseModel):
     """The kind of distilled model that the base is; it sets the sampler, the defaults and the bounds of requests."""
     distilled: Reference | None = None
     """The weights of a distilled model, which go over the base's: a UNet's state or a LoRA."""
-    base_url: Urls | None = None
-    """URLs of the base's replicas, separated by commas; without it, the entry starts the base on its own host."""
-    refiner_url: Urls | None = None
-    """URLs of the refiner's replicas, separated by commas; without it, the entry starts the refiner on its own host."""
     loras: LoraFiles = {}
     """LoRAs of the base that requests may choose: `name=path.safetensors`, separated by commas."""
     refiner_loras: LoraFiles = {}
@@ -140,7 +115,7 @@ class Settings(BaseModel):
     """Which job goes first: the one with the least work left, with aging, or the one that came first."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
     """The most rows of one UNet call, at the checkpoint's native size; without it, each stage measures it at start."""
-    fixed_rows: Annotated[int, Field(ge=2, le=64), AfterValidator(_power_of_two)] | None = None
+    fixed_rows: FixedRows | None = None
     """The rows of every UNet call, a power of two; a seed then gives the same bytes under any load."""
     max_jobs: Annotated[int, Field(ge=1, le=100_000)] = 64
     """The most jobs that one runner holds, waiting or running; one more gets a 429."""
@@ -156,6 +131,11 @@ class Settings(BaseModel):
     """A PEM file with the signer's certificate and its chain; with SDXL_C2PA_KEY, pictures get content credentials."""
     c2pa_key: Path | None = None
     """A PEM file with that certificate's private key."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_refiner_of_another_base(cls, values: dict[str, object]) -> dict[str, object]:
+        return {"refiner": "none", **values} if values.get("base") or values.get("base_url") else values
 
     @field_validator("offload")
     @classmethod
@@ -203,6 +183,11 @@ class Settings(BaseModel):
         if value is not None and "preset" in info.data and info.data["preset"] is None:
             raise ValueError("SDXL_PRESET must say what kind of model it is")
         return value
+
+    @property
+    def has_refiner(self) -> bool:
+        """Whether there is a refiner stage, on this host or another."""
+        return bool(self.refiner or self.refiner_url)
 
     @property
     def max_upload_bytes(self) -> int:

@@ -34,7 +34,7 @@ export class Form {
     this.setDefaults();
     const about = this.part(".about");
     if (!about) return;
-    this.part(".compares").hidden = "base" in server.models && !("refiner" in server.models);
+    this.part(".compares").hidden = !server.has_refiner;
     const { description, examples } = server.about;
     about.hidden = !description && examples.length === 0;
     this.part(".name").textContent = server.models.base ?? "it";

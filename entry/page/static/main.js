@@ -16,6 +16,7 @@ const server = await aboutServer().catch((fault) => {
   element("error").textContent = fault.message;
   throw fault;
 });
+if (!server.has_refiner) ["tab-refine", "panel-refine", "to-refine"].forEach((id) => element(id).remove());
 const kept = load();
 const pictures = await Pictures.open();
 const progress = new Progress();
@@ -155,7 +156,7 @@ for (const button of document.querySelectorAll(".cancel")) button.addEventListen
 addEventListener("keydown", (event) => event.key === "Escape" && running?.abort());
 element("use-settings").addEventListener("click", () => bringBack(shown.job.kind, shown.job));
 element("to-edit").addEventListener("click", () => passOn("edit"));
-element("to-refine").addEventListener("click", () => passOn("refine"));
+element("to-refine")?.addEventListener("click", () => passOn("refine"));
 element("clear-history").addEventListener("click", async () => {
   await pictures.clear();
   showStrip([], null, choose);

@@ -21,7 +21,7 @@ from tests.service.server import free_port
 
 Behaviour = Literal["done", "full", "stopping", "silent", "cut", "no end", "bad request", "hangs before", "slow"]
 IDENTITY = Identity(
-    checkpoint="c" * 64, dtype="float32", backend="torch", handoff_version="1", sampler="s" * 64, latent_scale=0.13
+    checkpoint="c" * 64, dtype="float32", backend="torch", handoff_version="1", schedule="{}", latent_scale=0.13
 )
 
 

@@ -15,6 +15,22 @@ def test_without_variables_the_mini_checkpoint_is_served() -> None:
     assert (settings.base, settings.refiner) == (str(MINI / "base"), str(MINI / "refiner"))
 
 
+@pytest.mark.parametrize(
+    ("given", "refiner", "has_refiner"),
+    [
+        ({"SDXL_BASE": str(MINI / "base")}, None, False),  # no toy beside a checkpoint of one's own
+        ({"SDXL_BASE_URL": "http://base:3001"}, None, False),
+        ({"SDXL_REFINER": "none"}, None, False),
+        ({"SDXL_BASE": "a/model", "SDXL_REFINER": "a/refiner"}, "a/refiner", True),
+        ({"SDXL_BASE_URL": "http://base:3001", "SDXL_REFINER_URL": "http://refiner:3002"}, None, True),
+        ({"SDXL_REFINER_URL": "http://refiner:3002"}, str(MINI / "refiner"), True),
+    ],
+)
+def test_which_refiner(given: dict[str, str], refiner: str | None, has_refiner: bool) -> None:
+    settings = Settings.from_environment(given)
+    assert (settings.refiner, settings.has_refiner) == (refiner, has_refiner)
+
+
 def test_variables_are_read() -> None:
     settings = Settings.from_environment(
         {"SDXL_MAX_ROWS": "4", "SDXL_BASE": str(MINI / "base"), "SDXL_TIMEOUT_S": "2.5"}
