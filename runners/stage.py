@@ -38,6 +38,7 @@ from sdxl.handoff.fields import HandOffFields
 from sdxl.handoff.identity import Identity
 from sdxl.models import checkpoint as checkpoints
 from sdxl.models.checkpoint import VAE_FACTOR, with_sampler
+from sdxl.models.interrupt import ending_early
 from sdxl.models.preview import running_latents
 from sdxl.models.unet import make_unet
 from sdxl.request.limits import Limits
@@ -98,6 +99,7 @@ class Stage(ABC):
             observer=self.metrics,
             after_tick=OneTickAhead() if self.checkpoint.device.startswith("cuda") else lambda: None,
             switch=self.checkpoint.loras.switch,
+            end_early=ending_early(self.checkpoint, settings),
         )
         self.engine.start()
 
