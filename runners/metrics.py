@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from sdxl.config.settings import StageName
 from stepbatch.job import Job, Phase
 from stepbatch.observer import Outcome
 from stepbatch.policy import Reason, reason_to_wait
+
+if TYPE_CHECKING:
+    from prometheus_client import Gauge
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
 SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -34,6 +37,12 @@ def _families() -> SimpleNamespace:
 
     return SimpleNamespace(
         jobs=Gauge("sdxl_relay_jobs", "Jobs held, by state.", ["stage", "state"], multiprocess_mode="livesum"),
+        row_limit=Gauge(
+            "sdxl_relay_row_limit",
+            "The most rows of a UNet call at the checkpoint's native size.",
+            ["stage"],
+            multiprocess_mode="livemax",
+        ),
         ended=counter("jobs_ended", "Jobs by how they ended.", "outcome"),
         waited=counter("jobs_waited_seconds", "Seconds that jobs waited, by what they waited for.", "reason"),
         prompts=counter("prompts_encoded", "Prompts, by whether the stage still knew them.", "cache"),
@@ -55,6 +64,7 @@ class StageMetrics:
         families = _families()
         self._waiting, self._running = (families.jobs.labels(stage, state) for state in ("waiting", "running"))
         self._ended, self._waited, self._prompts = families.ended, families.waited, families.prompts
+        self.row_limit: Gauge = families.row_limit.labels(stage)
         names = ("rows", "tick", "queue", "encode", "decode", "handoff", "handoff_bytes")
         self._rows, self._tick, self._queue, self._encode, self._decode, self._handoff, self._handoff_bytes = (
             getattr(families, name).labels(stage) for name in names

@@ -23,7 +23,7 @@ from runners.memory import largest_picture_px
 from runners.metrics import StageMetrics
 from runners.probe import Probe
 from runners.server import look_after_server, running_server
-from runners.speed import Speed, measure
+from runners.speed import Speed, measure, measuring_again
 from sdxl.config.references import name_of
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
@@ -100,6 +100,7 @@ class Stage(ABC):
             after_tick=OneTickAhead() if self.checkpoint.device.startswith("cuda") else lambda: None,
             switch=self.checkpoint.loras.switch,
             end_early=ending_early(self.checkpoint, settings),
+            when_idle=measuring_again(probe, self.speed, settings, self.metrics.row_limit.set),
         )
         self.engine.start()
 
@@ -164,14 +165,9 @@ class Stage(ABC):
 
     def _check_memory(self, height: int, width: int) -> None:
         if height * width > self.largest_px:
-            allowed = f"at most {self.largest_px} pixels, by the memory that the {self.NAME} runner has"
-            raise RelayError(
-                413,
-                "no_memory",
-                f"width x height: got {width} x {height}; allowed: {allowed}",
-                field="width",
-                got=width,
-            )
+            allowed = f"at most {self.largest_px} pixels, by the memory of the {self.NAME} runner"
+            message = f"width x height: got {width} x {height}; allowed: {allowed}"
+            raise RelayError(413, "no_memory", message, field="width", got=width)
 
     def preview(self, denoising: Denoising) -> NDArray[np.uint8]:
         """What its latents look like between two steps, uint8 [height/8, width/8, 3] (RGB)."""

@@ -22,6 +22,8 @@ from stepbatch.stats import Stats
 from stepbatch.switch import Switch
 from stepbatch.tick import KeptStack, UNet, tick
 
+IDLE_S = 1.0  # without jobs, until there is time for other things
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,12 +45,14 @@ class Engine:
         switch: Callable[[Any], None] = lambda _: None,
         after_tick: Callable[[], None] = lambda: None,
         end_early: Callable[[bool], None] = lambda _: None,
+        when_idle: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`switch` gives the model a job's adapters, before its preparation and before a tick, where they change.
 
         `after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py). `end_early` tells
-        the model that nobody waits for the call under way (stepbatch/interrupt.py).
+        the model that nobody waits for the call under way (stepbatch/interrupt.py). `when_idle` is called while there
+        are no jobs, until it says that it has nothing more to do.
         """
         self._unet = unet
         self._stack = KeptStack()
@@ -59,6 +63,7 @@ class Engine:
         self._after_tick = after_tick
         self._switch = Switch(switch)
         self._interrupt = Interrupt(end_early)
+        self._when_idle = when_idle
         self._clock = clock  # in seconds
         self._ticks = self._rows = 0
         # A daemon, so that an engine which nobody stopped does not keep the process alive.
@@ -131,8 +136,12 @@ class Engine:
     def _run(self) -> None:
         try:
             with torch.inference_mode():
-                while self._jobs.wait():
-                    self._work()
+                has_idle_work = True
+                while self._jobs.wait(IDLE_S if has_idle_work else None):
+                    if self._jobs.all():
+                        self._work()
+                    else:
+                        has_idle_work = attempt(self._when_idle) is True
         finally:
             self._fail_all()
 

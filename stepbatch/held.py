@@ -49,10 +49,10 @@ class HeldJobs:
             self.tell()
             self._changed.notify()
 
-    def wait(self) -> bool:
-        """Block until there are jobs; whether the engine is to go on."""
+    def wait(self, at_most_s: float | None) -> bool:
+        """Block until there are jobs, or so long; whether the engine is to go on."""
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._is_closed)
+            self._changed.wait_for(lambda: self._jobs or self._is_closed, at_most_s)
             return not self._is_closed
 
     def close(self) -> None:

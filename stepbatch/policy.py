@@ -24,9 +24,12 @@ class Policy(Protocol):
         """All of `jobs`, which are in order of arrival, in the order in which they get their turn if no more come."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class RowLimit:
-    """How many rows one tick may have: `rows`, or as many as keep its memory and time the same at other sizes."""
+    """How many rows one tick may have: `rows`, or as many as keep its memory and time the same at other sizes.
+
+    `rows` may change, on the engine's thread.
+    """
 
     rows: int
     pixels: int | None = None  # the latent size that `rows` holds for; None: for all

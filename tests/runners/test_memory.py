@@ -57,6 +57,6 @@ def test_what_does_not_fit_is_refused(small: Studio) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (1024, 512)).save(picture, "PNG")
     for work in (small.refine, small.edit):
-        with pytest.raises(RelayError, match=r"by the memory that the (base|refiner) runner has"):
+        with pytest.raises(RelayError, match=r"by the memory of the (base|refiner) runner"):
             work(picture.getvalue(), prompt="a red cube")
     assert small.generate(prompt="a red cube", width=64, height=64, num_inference_steps=5).shape == (64, 64, 3)

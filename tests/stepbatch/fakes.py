@@ -193,6 +193,14 @@ def make_engine(
     max_jobs: int = 16,
     after_tick: Callable[[], None] = lambda: None,
     end_early: Callable[[bool], None] = lambda _: None,
+    when_idle: Callable[[], bool] = lambda: False,
 ) -> Engine:
-    policy = FirstComeFirstServed(max_rows=max_rows)
-    return Engine(unet, policy, max_jobs=max_jobs, seconds_per_work=1.0, after_tick=after_tick, end_early=end_early)
+    return Engine(
+        unet,
+        FirstComeFirstServed(max_rows=max_rows),
+        max_jobs=max_jobs,
+        seconds_per_work=1.0,
+        after_tick=after_tick,
+        end_early=end_early,
+        when_idle=when_idle,
+    )

@@ -1,8 +1,10 @@
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any
 
+import pytest
 import torch
 
 from stepbatch.denoising import Denoising
@@ -177,3 +179,44 @@ def test_asyncio_callers_can_await_a_job() -> None:
 
     with make_engine(FalseUNet()) as engine:
         assert len(asyncio.run(asyncio.wait_for(call(engine), TIMEOUT_S))) == 3
+
+
+def test_an_idle_engine_does_other_things_until_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepbatch.engine.IDLE_S", 0.01)
+    over = threading.Event()
+    called: list[int] = []
+
+    def when_idle() -> bool:
+        called.append(len(called))
+        if len(called) == 3:
+            over.set()
+        return len(called) < 3
+
+    with make_engine(FalseUNet(), when_idle=when_idle) as engine:
+        assert over.wait(TIMEOUT_S)
+        for seed in range(2):
+            job = make_job(seed=seed)
+            engine.submit(job)
+            job.future.result(TIMEOUT_S)
+        time.sleep(0.1)
+    assert called == [0, 1, 2]
+
+
+def test_an_engine_with_jobs_does_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepbatch.engine.IDLE_S", 0.0)
+    done_at: list[int] = []
+
+    def when_idle() -> bool:
+        done_at.append(engine.stats.done)
+        return False
+
+    job = make_job(steps=5)
+    engine: Engine = make_engine(FalseUNet(), when_idle=when_idle)
+    engine.submit(job)
+    with engine:
+        job.future.result(TIMEOUT_S)
+        for _ in range(1000):
+            if done_at:
+                break
+            time.sleep(0.01)
+    assert done_at == [1]

@@ -1,6 +1,17 @@
 import pytest
 
-from stepbatch.warmup import tick_times, worthwhile_rows
+from stepbatch.warmup import ROUNDS, RowsAgain, tick_times, worthwhile_rows
+
+
+class FalseClock:
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def pass_s(self, seconds: float) -> None:
+        self._now += seconds
+
+    def __call__(self) -> float:
+        return self._now
 
 
 @pytest.mark.parametrize(
@@ -31,3 +42,32 @@ def test_slow_hardware_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> No
     called: list[int] = []
     assert tick_times(called.append) == {1: 3}
     assert called == [1]
+
+
+def test_measured_again_the_shortest_times_count() -> None:
+    seconds = {1: 0.010, 2: 0.012, 4: 0.016, 8: 0.032, 16: 0.064}  # 4 rows pay
+    now = FalseClock()
+    told: list[int] = []
+    again = RowsAgain(
+        lambda rows: now.pass_s(seconds[rows]),
+        {1: 0.010, 2: 0.040},  # at the start something else took the machine: one row seemed to be best
+        lambda times: told.append(worthwhile_rows(times)),
+        now,
+    )
+    while again():
+        pass
+    assert told == [4] * ROUNDS
+
+
+def test_what_takes_long_is_not_measured_again() -> None:
+    now = FalseClock()
+    called: list[int] = []
+
+    def call(rows: int) -> None:
+        called.append(rows)
+        now.pass_s(0.2 * rows)
+
+    again = RowsAgain(call, {1: 0.2}, lambda _: None, now)
+    while again():
+        pass
+    assert set(called) == {1, 2}

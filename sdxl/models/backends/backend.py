@@ -18,7 +18,7 @@ class Run(Protocol):
         """From its inputs, in their order, to its outputs. These are the caller's to keep."""
 
     def end_early(self, is_wanted: bool) -> None:
-        """From another thread: whether a call under way, and all that begin meanwhile, are to raise, where the backend can do that."""
+        """From another thread: whether a call under way, and all that begin meanwhile, are to raise if they can."""
 
 
 Load = Callable[[Path, int], Run]
