@@ -23,6 +23,7 @@ from runners.gauges import forget_the_dead
 from runners.metrics import StageMetrics
 from runners.server import look_after_server, running_server
 from runners.speed import Speed, measure
+from sdxl.config.references import UnusableFile
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
@@ -206,11 +207,11 @@ class Stage(ABC):
 
 
 def _bento_model(tag: str) -> Path:
-    """The folder of a model in BentoML's store. Raises FileNotFoundError."""
+    """The folder of a model in BentoML's store. Raises UnusableFile."""
     try:
         return Path(bentoml.models.get(tag).path)
     except bentoml.exceptions.BentoMLException as error:
-        raise FileNotFoundError(f"there is no such Bento model: {error}") from error
+        raise UnusableFile(f"there is no such Bento model; `bentoml models list` shows them ({error})") from error
 
 
 def denoising(

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from sdxl.config.backends import BackendName, usable
+from sdxl.config.ending import say_why
 from sdxl.config.presets import PresetName
 from sdxl.config.references import checked
 from sdxl.request.loras import LoraFiles
@@ -239,4 +240,5 @@ class Settings(BaseModel):
         try:
             return cls.from_environment()
         except ConfigurationError as error:
-            sys.exit(f"sdxl-relay: {error}")
+            say_why(error)
+            sys.exit(1)
