@@ -55,6 +55,13 @@ def some(names: Collection[str]) -> str:
     return f"{many}{listed[0]:.100}" if listed else "no tensors"
 
 
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without ones at its end: some layouts have a convolution of one pixel where others have a matrix."""
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
 def check_checkpoint(stage: StageName, header: Header, *, brings_vae: bool) -> None:
     """Raises UnusableFile for anything but a stage's whole checkpoint in one file.
 

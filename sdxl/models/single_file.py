@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from sdxl.config.references import UnusableFile
 from sdxl.files.header import Header, read_header
-from sdxl.files.kinds import FLOATS, PARTS, some
+from sdxl.files.kinds import FLOATS, PARTS, some, without_ones
 from sdxl.files.original_layout import open_clip_names, unet_names, vae_names
 from sdxl.models.scaled import beside, read_scaled
 
@@ -45,7 +45,7 @@ class Source:
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape in the file of what the model has with `shape`, but for ones at its end."""
         first, *rest = reversed(shape) if self.is_transposed else shape
-        return _without_ones((first if self.third is None else 3 * first, *rest))
+        return without_ones((first if self.third is None else 3 * first, *rest))
 
 
 def load_parts(path: Path, folder: Path, prefixes: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _check_shapes(model: Any, sources: Mapping[str, Source], header: Header) -> 
         raise UnusableFile(f"it lacks {some(missing)}: {other}")
     for source, shape in expected.items():
         found = header.tensors[source.name].shape
-        if _without_ones(found) != source.shape(shape):
+        if without_ones(found) != source.shape(shape):
             raise UnusableFile(f"{source.name} has the shape {list(found)}, not {list(source.shape(shape))}: {other}")
 
 
@@ -137,9 +137,3 @@ def _has_weights(header: Header, name: str, prefix: str) -> bool:
     if not name.startswith(prefix) or header.tensors[name].dtype not in FLOATS:
         return False
     return "." in name.removeprefix(prefix) or len(header.tensors[name].shape) > 1
-
-
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    while shape and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape

@@ -20,6 +20,7 @@ from sdxl.files.header import read_header
 from sdxl.files.kinds import PARTS, VAE, some
 from sdxl.files.memory import check_memory
 from sdxl.files.sampling import sampling_of
+from sdxl.models.finite import check_finite
 from sdxl.models.hub import HALVES, OWN_FILES, fetch_files, fetch_pipeline, parts_of
 from sdxl.models.single_file import load_parts
 
@@ -62,7 +63,7 @@ def load_weights(
             files |= {**_configuration(folder), **_beside(path), "weights": path}
             _check_memory(files, dtype)
             models = load_parts(path, folder, {part: PARTS[stage][part] for part in parts}, dtype)
-        _check_numbers(models)
+        check_finite(models)
         pipeline = PIPELINES[stage].from_pretrained(
             folder, **models, **vae, add_watermarker=False, local_files_only=True
         )
@@ -128,18 +129,8 @@ def _own_vae(
             raise UnusableFile(
                 f"its scaling_factor is {scale} and the checkpoint's VAE has {own}: it is another model's"
             )
-        _check_numbers({"vae": vae})
+        check_finite({"vae": vae})
     return {"vae": vae}, files
-
-
-def _check_numbers(models: Mapping[str, Any]) -> None:
-    """Raises UnusableFile for weights that are no numbers: of broken training, or too large for half precision."""
-    for part, model in models.items():
-        for name, weight in model.named_parameters():
-            if not all(bound.isfinite() for bound in torch.aminmax(weight.detach())):
-                raise UnusableFile(
-                    f"{part} has NaN or infinity in {name}, as {str(weight.dtype).removeprefix('torch.')}"
-                )
 
 
 def _check_memory(files: Mapping[str, Path], dtype: torch.dtype) -> None:
