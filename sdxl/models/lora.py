@@ -28,10 +28,12 @@ class ChangedLayer(nn.Module):
         self.layer = layer
         self.active: list[tuple[Change, float]] = []
 
-    @property
-    def weight(self) -> Tensor:
-        """The layer's own, whose type models look at."""
-        return self.layer.weight  # type: ignore[return-value]
+    def __getattr__(self, name: str) -> Any:
+        """The layer's own weight and sizes, which pipelines ask for."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output, and what the changes add to it."""
