@@ -26,7 +26,7 @@ def check_folder(stage: StageName, folder: Path, *, has_weights: bool = True, br
     index = read_json(folder, "model_index.json")
     pipeline = str(index.get("_class_name"))
     if not pipeline.startswith("StableDiffusionXL"):
-        raise UnusableFile(f"its model_index.json is of a {pipeline:.60}; a StableDiffusionXLPipeline is needed")
+        raise UnusableFile(f"its model_index.json is of {pipeline:.60}; StableDiffusionXLPipeline is needed")
     has = {part for part, value in index.items() if isinstance(value, list) and value[0] is not None}
     if stage == "refiner" and "text_encoder" in has:
         raise wrong_stage("base")
@@ -82,7 +82,7 @@ def check_vae_folder(folder: Path, path_of_config: str = "config.json") -> None:
     config = read_json(folder, path_of_config)
     kind = config.get("_class_name")
     if kind != "AutoencoderKL":
-        raise UnusableFile(f"{path_of_config} is of a {kind!s:.60}; an AutoencoderKL is needed")
+        raise UnusableFile(f"{path_of_config} is of {kind!s:.60}; AutoencoderKL is needed")
     check_latents(config.get("latent_channels"))
 
 
