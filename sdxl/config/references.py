@@ -62,7 +62,8 @@ def located(reference: str, sources: Sources) -> Path:
     try:
         return sources.hub(on_hub["id"], on_hub["revision"])
     except Exception as error:  # the hub's, the network's, or those of files of its cache
-        told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.150}"
+        first, *_ = str(error).splitlines() or [""]
+        told = f"{type(error).__name__}: {first.partition('. ')[0]:.150}"
         raise UnusableFile(
             f"there is no such folder here, and the model hub does not give it ({told}); check the path, or the network"
         ) from error

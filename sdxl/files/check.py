@@ -12,9 +12,10 @@ from pathlib import Path
 
 from sdxl.config.references import UnusableFile
 from sdxl.config.settings import ConfigurationError, Settings, StageName
-from sdxl.files.folder import check_folder, check_vae_folder, check_weights
+from sdxl.files.folder import check_folder, check_vae_folder, check_weights, read_json
 from sdxl.files.header import read_header
 from sdxl.files.kinds import check_checkpoint, check_lora, check_vae
+from sdxl.files.own import DEFAULTS, LATENT_COLOURS, own_files, read_defaults
 from sdxl.files.sampling import sampling_of
 
 
@@ -72,6 +73,10 @@ def stages_here(settings: Settings) -> list[StageName]:
 
 def check_stage(stage: StageName, path: Path, *, brings_vae: bool) -> None:
     """Raises UnusableFile for anything but a stage's checkpoint, as a folder or in one file."""
+    own = own_files(path)
+    read_defaults(own.get(DEFAULTS))
+    if LATENT_COLOURS in own:
+        read_json(own[LATENT_COLOURS].parent, own[LATENT_COLOURS].name)
     if path.is_dir():
         check_folder(stage, path, brings_vae=brings_vae)
         return

@@ -23,6 +23,8 @@ def check_folder(stage: StageName, folder: Path, *, has_weights: bool = True, br
 
     Without `has_weights`, only the configuration counts. `brings_vae`: there is another VAE for it.
     """
+    if not (folder / "model_index.json").is_file():
+        raise UnusableFile("it has no model_index.json; the folder of a whole pipeline is needed")
     index = read_json(folder, "model_index.json")
     pipeline = str(index.get("_class_name"))
     if not pipeline.startswith("StableDiffusionXL"):
@@ -37,6 +39,8 @@ def check_folder(stage: StageName, folder: Path, *, has_weights: bool = True, br
         for name in needed:
             if name not in has or not (folder / name).is_dir():
                 raise UnusableFile(f"it has no {name}; a whole checkpoint is needed")
+            for file in (folder / name).glob("*.json"):
+                read_json(folder, f"{name}/{file.name}")
         if part in TOKENIZERS:
             _check_tokenizer(folder, TOKENIZERS[part])
         if has_weights and not (part == "vae" and brings_vae):
@@ -79,6 +83,8 @@ def check_weights(folder: Path) -> None:
 
 def check_vae_folder(folder: Path, path_of_config: str = "config.json") -> None:
     """Raises UnusableFile for anything but diffusers' AutoencoderKL with four latent channels."""
+    if not (folder / path_of_config).is_file():
+        raise UnusableFile(f"it has no {path_of_config}; the folder of a VAE is needed")
     config = read_json(folder, path_of_config)
     kind = config.get("_class_name")
     if kind != "AutoencoderKL":

@@ -29,6 +29,7 @@ KINDS = (
     (r"(^|\.)joint_blocks\.", "Stable Diffusion 3"),
     (r"(^|\.)(double_blocks|single_blocks|single_transformer_blocks)\.", "Flux, or a model of its kind"),
     (r"^cond_stage_model\.", "Stable Diffusion 1 or 2"),
+    (rf"^{UNET}label_emb\.", "a checkpoint of SDXL, which SDXL_BASE or SDXL_REFINER takes"),
     (r"^(control_model\.|controlnet_)", "a ControlNet"),
     (r"^(image_proj|ip_adapter)\.", "an IP-Adapter"),
     (LORA, "a LoRA, which SDXL_LORAS takes"),

@@ -16,13 +16,14 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline
-from pydantic import ValidationError
 
 from sdxl.config.backends import BackendName
 from sdxl.config.presets import defaults_of
+from sdxl.config.references import UnusableFile
 from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.errors import RelayError
 from sdxl.files.check import named
+from sdxl.files.own import DEFAULTS, LATENT_COLOURS, read_defaults
 from sdxl.models.backends.conversion import give_to_backend
 from sdxl.models.distilled import add_distilled, set_sampler
 from sdxl.models.lora import LoadedLoras, load_loras
@@ -108,8 +109,8 @@ def load(stage: StageName, settings: Settings, bento_model: Callable[[str], Path
         backend, why = give_to_backend(pipeline, settings, device, dtype, own_digest)
         checkpoint = Checkpoint(
             pipeline=pipeline,
-            defaults=_defaults(files.get("relay.json"), pipeline, preset),
-            to_rgb=LatentToRGB.of(files.get("latent_rgb.json"), device),
+            defaults=_defaults(files.get(DEFAULTS), pipeline, preset),
+            to_rgb=LatentToRGB.of(files.get(LATENT_COLOURS), device),
             digest=own_digest,
             device=device,
             dtype=dtype,
@@ -151,20 +152,14 @@ def digest(files: Mapping[str, Path]) -> str:
 def _defaults(path: Path | None, pipeline: Any, preset: Mapping[str, Any]) -> Defaults:
     """The preset's over relay.json's over any checkpoint's."""
     native_px = pipeline.unet.config.sample_size * VAE_FACTOR
-    given: dict[str, Any] = {}
-    if path is not None:
-        try:
-            given = Defaults.model_validate_json(path.read_bytes()).model_dump(exclude_unset=True)
-        except ValidationError as error:
-            raise ConfigurationError(f"{path}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
-    settled = Defaults.model_validate({"width": native_px, "height": native_px, **given, **preset})
+    settled = Defaults.model_validate({"width": native_px, "height": native_px, **read_defaults(path), **preset})
     settled = settled.model_copy(update={"bounds": bounds_for(pipeline.scheduler.config, settled.bounds)})
     of_edits = settled.model_copy(update={"num_inference_steps": settled.edit_steps or settled.num_inference_steps})
     try:
         settled.bounds.check(settled)
         settled.bounds.check(of_edits)
     except RelayError as error:
-        raise ConfigurationError(f"a default of the checkpoint is out of its own bounds: {error}") from None
+        raise UnusableFile(f"a default of the checkpoint is out of its own bounds: {error}") from None
     return settled
 
 

@@ -19,9 +19,10 @@ from sdxl.files.folder import check_folder, read_json
 from sdxl.files.header import read_header
 from sdxl.files.kinds import PARTS, VAE, some
 from sdxl.files.memory import check_memory
+from sdxl.files.own import OWN_FILES, own_files
 from sdxl.files.sampling import sampling_of
 from sdxl.models.finite import check_finite
-from sdxl.models.hub import HALVES, OWN_FILES, fetch_files, fetch_pipeline, parts_of
+from sdxl.models.hub import HALVES, fetch_files, fetch_pipeline, parts_of
 from sdxl.models.single_file import load_parts
 
 PIPELINES: dict[StageName, Any] = {"base": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
@@ -31,6 +32,8 @@ CLASSES: dict[str, Any] = {
     "text_encoder": CLIPTextModel,
     "text_encoder_2": CLIPTextModelWithProjection,
 }
+
+NOT_NEEDED = {"image_encoder": None, "feature_extractor": None}  # of pictures as prompts, which a pipeline may have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +58,16 @@ def load_weights(
     parts = [part for part in PARTS[stage] if part not in vae]
     with named(setting, reference):
         if path.is_dir():
-            variant = variant_of(path, is_half)
-            files |= files_of(path, variant)
+            files |= files_of(path, is_half=is_half)
             _check_memory(files, dtype)
-            models = {part: _from_folder(part, path / part, variant, dtype) for part in parts}
+            models = {part: _from_folder(part, path / part, dtype) for part in parts}
         else:
-            files |= {**_configuration(folder), **_beside(path), "weights": path}
+            files |= {**_configuration(folder), **own_files(path), "weights": path}
             _check_memory(files, dtype)
             models = load_parts(path, folder, {part: PARTS[stage][part] for part in parts}, dtype)
         check_finite(models)
-        pipeline = PIPELINES[stage].from_pretrained(
-            folder, **models, **vae, add_watermarker=False, local_files_only=True
-        )
+        options = {**models, **vae, **NOT_NEEDED, "add_watermarker": False, "local_files_only": True}
+        pipeline = PIPELINES[stage].from_pretrained(folder, **options)
         if path.is_file():
             own = pipeline.scheduler
             pipeline.scheduler = type(own).from_config(own.config, **sampling_of(read_header(path)))
@@ -79,35 +80,40 @@ def components(folder: Path) -> list[str]:
     return [name for name in parts if (folder / name).is_dir()] or parts
 
 
-def variant_of(folder: Path, is_half: bool) -> str | None:
-    """Which files of a pipeline to load: those in half precision if that is asked for, or if there are no others."""
-    halves = set(folder.glob(f"unet/{HALVES}"))
-    has_others = bool(set(folder.glob("unet/*.safetensors")) - halves)
-    return "fp16" if halves and (is_half or not has_others) else None
-
-
-def files_of(folder: Path, variant: str | None = None) -> dict[str, Path]:
+def files_of(folder: Path, *, is_half: bool = False) -> dict[str, Path]:
     """The files of a pipeline's folder that are loaded, or that say how."""
-    return {**_configuration(folder), **_tensors(folder, variant)}
+    weights = [path for name in components(folder) for path in weights_of(folder / name, is_half=is_half)[1]]
+    return {**_configuration(folder), **_named(folder, weights)}
 
 
-def _from_folder(part: str, folder: Path, variant: str | None, dtype: torch.dtype) -> Any:
+def weights_of(folder: Path, *, is_half: bool) -> tuple[str | None, list[Path]]:
+    """Which of a model's files to load, and diffusers' name of that variant.
+
+    They are those in half precision if that is asked for, or if there are no others.
+    """
+    halves = sorted(folder.glob(HALVES))
+    plain = [path for path in sorted(folder.glob("*.safetensors")) if path not in halves]
+    return ("fp16", halves) if halves and (is_half or not plain) else (None, plain)
+
+
+def _from_folder(part: str, folder: Path, dtype: torch.dtype) -> Any:
     """A model by diffusers or transformers, which would only warn of what does not belong together.
 
     Raises UnusableFile then.
     """
-    model, found = CLASSES[part].from_pretrained(
-        folder,
-        variant=variant if any(folder.glob(HALVES)) else None,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    if part.startswith("text_encoder"):
+        options["ignore_mismatched_sizes"] = True  # which names them; transformers' error does not
+    variant, _ = weights_of(folder, is_half=dtype != torch.float32)
+    model, found = CLASSES[part].from_pretrained(folder, variant=variant, dtype=dtype, **options)
     if missing := found["missing_keys"]:
         raise UnusableFile(f"{folder.name} lacks {some(missing)}; it does not fit its config.json, or is not whole")
     if strangers := found["unexpected_keys"]:
         raise UnusableFile(f"{folder.name} has {some(strangers)}, for which its config.json has no place")
+    for name, has, wants in found["mismatched_keys"]:
+        raise UnusableFile(
+            f"{folder.name} has {name} in the shape {list(has)}, and its config.json wants {list(wants)}"
+        )
     return model
 
 
@@ -120,7 +126,7 @@ def _own_vae(
         check_own_vae(path)
         if path.is_dir():
             files = {f"own_vae/{file.name}": file for kind in ("*.json", "*.safetensors") for file in path.glob(kind)}
-            vae = _from_folder("vae", path, None, dtype)
+            vae = _from_folder("vae", path, dtype)
         else:
             files = {"own_vae": path}
             vae = load_parts(path, folder, {"vae": VAE if read_header(path).has(VAE) else ""}, dtype)["vae"]
@@ -153,22 +159,6 @@ def _configuration(folder: Path) -> dict[str, Path]:
     found = [folder / "model_index.json", *(folder / name for name in OWN_FILES)]
     found += [path for name in parts for path in sorted((folder / name).glob("*.json"))]
     return _named(folder, (path for path in found if path.is_file() and ".safetensors." not in path.name))
-
-
-def _tensors(folder: Path, variant: str | None) -> dict[str, Path]:
-    """The weights that are loaded: of each part the variant, if it has one."""
-    found: list[Path] = []
-    for name in components(folder):
-        variants = sorted((folder / name).glob(HALVES))
-        plain = [path for path in sorted((folder / name).glob("*.safetensors")) if path not in variants]
-        found += variants if variant and variants else plain
-    return _named(folder, found)
-
-
-def _beside(file: Path) -> dict[str, Path]:
-    """A checkpoint that is one file, `name.safetensors`, has its own files as `name.relay.json`."""
-    beside = {name: file.with_suffix(f".{name}") for name in OWN_FILES}
-    return {name: path for name, path in beside.items() if path.is_file()}
 
 
 def _named(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:

@@ -136,7 +136,8 @@ def test_other_files_where_a_vae_or_a_lora_is_wanted(files: Path, tmp_path: Path
     save_file({"lora_unet_a.lora_down.weight": torch.zeros(1, 1)}, lora)
     assert "it is a LoRA, which SDXL_LORAS takes; a VAE with its" in refusal("base", MINI / "base", vae=str(lora))
     whole = files / "base.safetensors"
-    assert "a LoRA is needed" in refusal("base", MINI / "base", loras=f"own={whole}")
+    said = refusal("base", MINI / "base", loras=f"own={whole}")
+    assert "it is a checkpoint of SDXL, which SDXL_BASE or SDXL_REFINER takes; a LoRA is needed" in said
     checked("base", MINI / "base", vae=str(whole))  # of which the VAE is taken
     taesd = folder(tmp_path / "taesd") / "vae"
     edit(taesd / "config.json", _class_name="AutoencoderTiny")

@@ -32,9 +32,13 @@ def index_of_more(folder: Path) -> None:
 
 SCHEDULER = "scheduler/scheduler_config.json"
 FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no index": (lambda f: (f / "model_index.json").rename(f / "config.json"), "it has no model_index.json; the"),
+    "no JSON of words": (
+        lambda f: (f / "tokenizer/tokenizer.json").write_text("<"), "tokenizer/tokenizer.json is not JSON"
+    ),
     "no JSON": (lambda f: (f / "model_index.json").write_text("{"), "model_index.json is not JSON: "),
     "no object": (lambda f: (f / "unet/config.json").write_text("[1]"), "unet/config.json holds no JSON object"),
-    "no configuration": (lambda f: (f / "vae/config.json").unlink(), "vae/config.json cannot be read: No such file"),
+    "no configuration": (lambda f: (f / "vae/config.json").unlink(), "it has no vae/config.json; the folder of a VAE"),
     "another pipeline": (
         lambda f: edit(f / "model_index.json", _class_name="FluxPipeline"),
         "its model_index.json is of FluxPipeline; StableDiffusionXLPipeline is needed",
@@ -88,6 +92,23 @@ def test_a_folder_that_is_no_base(tmp_path: Path, name: str) -> None:
     if name not in weights_alone:  # of a configuration for one file, the weights do not count
         with pytest.raises(ConfigurationError, match=r"^SDXL_BASE_CONFIG="):
             checked("base", original("base", tmp_path / "own.safetensors"), base_config=str(path))
+
+
+OWN: dict[str, tuple[str, str]] = {
+    "relay.json": ('{"steps": 30}', "relay.json: steps: Extra inputs are not permitted"),
+    "latent_rgb.json": ("{", "latent_rgb.json is not JSON"),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_files_for_this_server(tmp_path: Path, name: str) -> None:
+    content, said = OWN[name]
+    path = folder(tmp_path / "own")
+    (path / name).write_text(content)
+    assert said in refusal("base", path)
+    file = original("base", tmp_path / "file.safetensors")
+    (tmp_path / f"file.{name}").write_text(content)
+    assert f"file.{said}" in refusal("base", file)
 
 
 def test_a_folder_of_another_pipeline_of_sdxl(tmp_path: Path) -> None:

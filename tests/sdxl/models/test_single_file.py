@@ -190,6 +190,30 @@ def test_a_folder_is_as_strict(tmp_path: Path, part: str, fault: str) -> None:
         loaded("base", base=path)
 
 
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "text_encoder_2"])
+def test_a_folder_with_another_shape(tmp_path: Path, part: str) -> None:
+    path = folder(tmp_path / "own")
+    (file,) = (path / part).glob("*.safetensors")
+    name = next(name for name in load_file(file) if name.endswith("bias"))
+    spoiled(file, file, replaced(name, torch.zeros(7)), format="pt")
+    with pytest.raises(ConfigurationError, match=rf"^SDXL_BASE=.*{name.rpartition('.')[0]}.*7"):
+        loaded("base", base=path)
+
+
+def test_colours_of_latents_in_another_shape(tmp_path: Path) -> None:
+    path = folder(tmp_path / "own")
+    for content in ('{"weights": [[1]], "bias": [1]}', '{"bias": [1]}', '{"weights": "red", "bias": [1, 2, 3]}'):
+        (path / "latent_rgb.json").write_text(content)
+        with pytest.raises(ConfigurationError, match=r"^SDXL_BASE=.*: latent_rgb\.json: .*weights"):
+            loaded("base", base=path)
+
+
+def test_parts_that_are_only_there_in_half_precision(tmp_path: Path) -> None:
+    path = folder(tmp_path / "own")
+    (path / "text_encoder/model.safetensors").rename(path / "text_encoder/model.fp16.safetensors")
+    assert loaded("base", base=path).pipeline.text_encoder.dtype == torch.float32
+
+
 def test_a_vae_of_another_scale(tmp_path: Path) -> None:
     """As those of Stable Diffusion 1, whose shapes are the same."""
     vae = folder(tmp_path / "own") / "vae"
