@@ -99,9 +99,8 @@ class _OfWholeWeight:
 class Hadamard(_OfWholeWeight):
     """LoHa: the product, element by element, of two matrices of low rank (FedPara, arXiv 2108.06098)."""
 
-    pairs: tuple[
-        tuple[Tensor, Tensor], tuple[Tensor, Tensor]
-    ]  # each [out, rank] and [rank, in]; with a core [rank, out]
+    pairs: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+    """[out, rank] and [rank, in] of each; around cores, [rank, out] and [rank, in]."""
     cores: tuple[Tensor, Tensor] | None = None  # each [rank, rank, height, width]
 
     def weight(self) -> Tensor:
@@ -160,7 +159,7 @@ class Decomposed:
     """
 
     inner: Change
-    ratio: Tensor  # learned length / length: [out, 1, …] of rows, [1, in, …] of columns
+    excess: Tensor  # learned length / length - 1: [out, 1, …] of rows, [1, in, …] of columns
     scale: float = 1.0
 
     @classmethod
@@ -174,21 +173,21 @@ class Decomposed:
         else:
             lengths = changed.transpose(0, 1).flatten(1).norm(dim=1).reshape(1, -1, *ones)
         ratio = magnitude.float().reshape(lengths.shape) / (lengths + torch.finfo(torch.float32).eps)
-        return cls(inner=inner, ratio=ratio.to(weight_of(layer).dtype))
+        return cls(inner=inner, excess=(ratio - 1).to(weight_of(layer).dtype))
 
     def added(self, layer: nn.Module, x: Tensor, output: Tensor) -> Tensor:
         """See `Change`."""
-        ratio = along_channels(layer, self.ratio.flatten())
-        if self.ratio.shape[0] > 1:
+        excess = along_channels(layer, self.excess.flatten())
+        if self.excess.shape[0] > 1:
             own = output if layer.bias is None else output - along_channels(layer, layer.bias)  # type: ignore[arg-type]
-            return (ratio - 1) * own + ratio * self.inner.scale * self.inner.added(layer, x, own)
-        changed = self.inner.scale * self.inner.added(layer, ratio * x, output)
-        return with_weight(layer, (ratio - 1) * x, weight_of(layer)) + changed
+            return excess * own + (1 + excess) * self.inner.scale * self.inner.added(layer, x, own)
+        changed = self.inner.scale * self.inner.added(layer, (1 + excess) * x, output)
+        return with_weight(layer, excess * x, weight_of(layer)) + changed
 
     def delta(self, layer: nn.Module) -> tuple[str, Tensor]:
         """See `Change`."""
         own = weight_of(layer)
-        return "weight", self.ratio * (own + self.inner.scale * self.inner.delta(layer)[1]) - own
+        return "weight", self.excess * own + (1 + self.excess) * self.inner.scale * self.inner.delta(layer)[1]
 
 
 def weight_of(layer: nn.Module) -> Tensor:
