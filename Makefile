@@ -55,16 +55,16 @@ bench: $(INSTALLED_DEV)
 build: $(INSTALLED)
 	$(BIN)/bentoml build
 
-$(INSTALLED): requirements.txt requirements-ui.txt
+$(INSTALLED): requirements.txt
 	@[ -n "$(PYTHON_VERSION)" ] || { echo "sdxl-relay: $(PYTHON) is not there; install Python 3.11 or newer" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sdxl-relay: Python 3.11 or newer is needed, and \
 	$(PYTHON) is $(PYTHON_VERSION); name another, as in PYTHON=python3.12 make serve")'
-	@echo "Installing PyTorch, diffusers, BentoML and the page into $(VENV), once: 0.3 GB to download, and PyTorch's 0.2 GB"
+	@echo "Installing PyTorch, diffusers and BentoML into $(VENV), once: 0.3 GB to download, and PyTorch's 0.2 GB"
 	@echo "(for CPUs) to 2.7 GB (for GPUs of NVIDIA, what PyPI has for Linux)."
 	@command -v nvidia-smi >/dev/null || echo "This machine has no NVIDIA driver. To get the small PyTorch on Linux, stop here and" \
 	"type: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)"
 	$(PYTHON) -m venv $(if $(filter $(PYTHON_VERSION),$(VENV_VERSION)),,--clear) $(VENV)
-	$(PIP) -r requirements-ui.txt
+	$(PIP) -r requirements.txt
 	@touch $@
 
 $(INSTALLED_DEV): requirements-dev.txt requirements-docs.txt requirements-openvino.txt requirements-onnxruntime.txt $(INSTALLED)

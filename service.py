@@ -18,10 +18,11 @@ from entry.answer import PictureFile
 from entry.automatic1111.routes import ROUTES as AUTOMATIC1111_ROUTES
 from entry.automatic1111.routes import add_automatic1111_routes
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
-from entry.events import events, stream
+from entry.events import stream
 from entry.fleet.fleet import Fleet
 from entry.http.app import make_app
 from entry.http.gate import add_gate
+from entry.http.keys import Keys
 from entry.openai.routes import add_openai_routes, openai_routes
 from entry.page.mount import add_page, page_path
 from entry.pictures import Pictures
@@ -29,17 +30,25 @@ from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
 from entry.ready import tell_when_ready
 from entry.routes import own_routes
 from entry.tasks import TASK_ROUTE, add_tasks
+from runners.access_log import INSTEAD
 from runners.base import BaseRunner
 from runners.drain import Drain
 from runners.ending import prepare_to_serve
-from runners.http import error_response
+from runners.http import ErrorResponse
 from runners.log import quiet_libraries
 from runners.refiner import RefinerRunner
 from runners.server import look_after_server, running_server, url_of
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.files.check import stages_here
-from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request.requests import (
+    EditRequest,
+    EditStreamRequest,
+    GenerateStreamRequest,
+    GenerationRequest,
+    RefineRequest,
+    RefineStreamRequest,
+)
 from sdxl.version import VERSION
 
 HERE = Path(__file__).parent
@@ -53,7 +62,7 @@ ROUTES = {**own_routes(SETTINGS, BATCHES), **openai_routes(SETTINGS), **AUTOMATI
 APP = make_app(
     partial(add_openai_routes, pictures=PICTURES, settings=SETTINGS),
     partial(add_automatic1111_routes, pictures=PICTURES, settings=SETTINGS),
-    partial(add_page, settings=SETTINGS),
+    partial(add_page, settings=SETTINGS, cards=FLEET.cards),
 )
 # Tasks lie on disk, requests and pictures; BentoML deletes none under a day old, which is gigabytes.
 Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end
@@ -83,6 +92,19 @@ class EditUpload(EditRequest):
     mask: Upload = None  # type: ignore[assignment]  # BentoML cannot take a `Picture | None`
 
 
+class RefineStreamUpload(RefineStreamRequest):
+    """A `RefineUpload` with what is to be told meanwhile."""
+
+    image: Upload
+
+
+class EditStreamUpload(EditStreamRequest):
+    """An `EditUpload` with what is to be told meanwhile."""
+
+    image: Upload
+    mask: Upload = None  # type: ignore[assignment]  # as above
+
+
 class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
     """The answer to a list of requests."""
 
@@ -99,14 +121,15 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
     image=IMAGE,
     labels={"project": "sdxl-relay", "version": VERSION},
     traffic={"timeout": SETTINGS.timeout_s + 30},
+    **INSTEAD,
 )
 class SDXLRelay:
     """Makes pictures from prompts (`generate`, `generate_batch`) and from other pictures (`refine`, `edit`)."""
 
-    # A stage without a URL is started on this host.
+    # A stage without a URL is started on this host. By `SDXL_REFINER`, there may be no refiner.
     if not SETTINGS.base_url:
         base = bentoml.depends(BaseRunner)
-    if not SETTINGS.refiner_url:
+    if SETTINGS.has_refiner and not SETTINGS.refiner_url:
         refiner = bentoml.depends(RefinerRunner)
 
     @bentoml.on_deployment
@@ -120,9 +143,12 @@ class SDXLRelay:
     @bentoml.on_startup
     async def start(self) -> None:
         """Begins to look for the runners, and takes over SIGTERM."""
-        FLEET.start(SETTINGS.base_url or self._started("base"), SETTINGS.refiner_url or self._started("refiner"))
+        FLEET.start(
+            {stage.name: getattr(SETTINGS, f"{stage.name}_url") or self._started(stage.name) for stage in FLEET.stages}
+        )
         server = running_server()
-        told = tell_when_ready(FLEET.has_been_ready, lambda: url_of(server), page_path(SETTINGS))
+        keys = Keys(SETTINGS.api_keys).names
+        told = tell_when_ready(FLEET, lambda: url_of(server), page_path(SETTINGS), keys)
         self._tasks = [look_after_server(server, DRAIN), asyncio.create_task(told)]
 
     def _started(self, name: str) -> tuple[str]:
@@ -135,12 +161,11 @@ class SDXLRelay:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
         return await _answer(PICTURES.generate(GenerationRequest(**fields)))
 
-    @bentoml.api(route="/generate_stream", input_spec=StreamRequest)
-    async def generate_stream(self, ctx: bentoml.Context, **fields: Any) -> AsyncGenerator[str, None]:
+    @bentoml.api(route="/generate_stream", input_spec=GenerateStreamRequest)
+    async def generate_stream(self, ctx: bentoml.Context, previews: int, **fields: Any) -> AsyncGenerator[str, None]:
         """As `generate`, with its progress: Server-Sent Events queued, progress, preview, result or error."""
-        wanted = StreamRequest(**fields)
-        told = events(lambda follower: PICTURES.generate(wanted.generation, follower), wanted.previews)
-        async for part in stream(told, ctx.response):
+        wanted = GenerationRequest(**fields)
+        async for part in stream(partial(PICTURES.generate, wanted), previews, ctx.response):
             yield part
 
     @bentoml.api(
@@ -162,10 +187,28 @@ class SDXLRelay:
         """A better picture from a picture: by the refiner alone."""
         return await _answer(PICTURES.refine(image, RefineRequest(**fields)))
 
+    @bentoml.api(route="/refine_stream", input_spec=RefineStreamUpload)
+    async def refine_stream(
+        self, ctx: bentoml.Context, image: Path, previews: int, **fields: Any
+    ) -> AsyncGenerator[str, None]:
+        """As `refine`, with its progress: the events of `generate_stream`."""
+        wanted = RefineRequest(**fields)
+        async for part in stream(partial(PICTURES.refine, image, wanted), previews, ctx.response):
+            yield part
+
     @bentoml.api(route="/edit", input_spec=EditUpload)
     async def edit(self, image: Path, mask: Path | None = None, **fields: Any) -> Picture:
         """A picture changed by a prompt, everywhere or where the mask is white: by the base, then the refiner."""
         return await _answer(PICTURES.edit(image, mask, EditRequest(**fields)))
+
+    @bentoml.api(route="/edit_stream", input_spec=EditStreamUpload)
+    async def edit_stream(
+        self, ctx: bentoml.Context, image: Path, previews: int, mask: Path | None = None, **fields: Any
+    ) -> AsyncGenerator[str, None]:
+        """As `edit`, with its progress: the events of `generate_stream`."""
+        wanted = EditRequest(**fields)
+        async for part in stream(partial(PICTURES.edit, image, mask, wanted), previews, ctx.response):
+            yield part
 
     @bentoml.api(route=PROVENANCE_ROUTE)
     async def provenance(self, image: Upload) -> Provenance:
@@ -183,7 +226,7 @@ async def _answer(work: Coroutine[Any, Any, PictureFile | Provenance]) -> Any:
     try:
         return (await work).as_response()
     except RelayError as error:
-        return error_response(error)
+        return ErrorResponse(error)
 
 
 add_gate(SDXLRelay, SETTINGS, ROUTES, FLEET.report, DRAIN)

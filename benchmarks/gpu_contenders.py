@@ -15,6 +15,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from numpy.typing import NDArray
 from torch import Tensor
 
+from runners.probe import Probe
 from runners.speed import measure
 from sdxl.config.settings import Settings
 from sdxl.denoising.latents import decode
@@ -136,7 +137,8 @@ class Relay:
             torch.compiler.set_stance("default")
             self._unets[stage] = make_unet(checkpoint, settings)
             work = Work(side_px=VAE_FACTOR * checkpoint.pipeline.unet.config.sample_size, steps=1, guidance=1.0)
-            speed = measure(checkpoint, self._unets[stage], partial(self.conditioning, stage, work), settings)
+            conditioning = partial(self.conditioning, stage, work)
+            speed = measure(Probe(checkpoint, self._unets[stage], conditioning), settings)
             self._engines[stage] = Engine(
                 self._unets[stage],
                 FirstComeFirstServed(max_rows=speed.limit.rows),

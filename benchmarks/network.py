@@ -24,7 +24,6 @@ from typing import Any
 
 import aiohttp
 import torch
-from pydantic import SecretStr
 
 from benchmarks.request import REQUEST
 from entry.fleet.addresses import Address
@@ -131,7 +130,7 @@ async def measure_handoff(network: Network) -> dict[str, Any]:
     Those have no time left: the refiner reads and checks each, takes it into its engine, and says that it is late.
     So the time includes all that a real one takes, and the cores are free for the next.
     """
-    settings = Settings(runner_token=SecretStr(TOKEN))
+    settings = Settings.from_environment({"SDXL_RUNNER_TOKEN": TOKEN})
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         base = Replica(address(network, "base"), session, settings)
         refiner = Replica(address(network, "refiner"), session, settings)

@@ -60,7 +60,7 @@ def _comes_to_rest(server: Server) -> bool:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         jobs = server.metric("sdxl_relay_jobs")
-        requests = server.metric("bentoml_service_request_in_progress", endpoint="/generate")
+        requests = server.metric("sdxl_relay_requests_at_work", endpoint="/generate")
         if jobs == requests == 0:
             return True
         time.sleep(0.1)

@@ -90,6 +90,9 @@ class TimedPolicy:
     policy: Policy
     clock: Clock
 
+    def in_turn(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        return self.policy.in_turn(jobs)
+
     def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         chosen = self.policy.choose(jobs)
         self.clock.lap("engine")

@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from sdxl.config.settings import PREFIX, Settings
 from sdxl.error_codes import MEANINGS
-from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest, StreamRequest
+from sdxl.request.requests import EditRequest, GenerateStreamRequest, GenerationRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS
 from sdxl.request.settled import Defaults
 
@@ -103,7 +103,7 @@ def fields(model: type[BaseModel], names: Iterable[str] = (), prefix: str = "") 
             default = default if settled is None else f"{shown(settled)}{STAR}"
             default = {**LEFT_OUT, **own}.get(name, default)
         variable = f"`{prefix}{name.upper() if prefix else name}`"
-        rows.append((variable, default, allowed(schemas[name]), field.description or ""))
+        rows.append((variable, default, allowed(schemas[name]), " ".join((field.description or "").split())))
     return table(("variable" if prefix else "field", "default", "allowed", "what it is"), rows)
 
 
@@ -130,24 +130,36 @@ def samplers() -> str:
     return table(("name", "diffusers' class", "options", "AUTOMATIC1111's name", "AUTOMATIC1111's schedule"), rows)
 
 
+@cache
+def make_metrics() -> None:
+    """Every metric of the services, with all label values that are there from the start, and one request."""
+    from entry.fleet.metrics import CallMetrics
+    from entry.http.metrics import RequestMetrics
+    from runners.metrics import StageMetrics
+    from runners.noted import Noted
+
+    StageMetrics("base")
+    CallMetrics(["base"]).ready("base", 1)
+    requests, scope = RequestMetrics(()), {"method": "GET", "path": "/"}
+    with requests.at_work(scope):
+        requests.answered(scope, Noted(request_id=""), 200, 0.0)
+
+
 def metrics() -> str:
     """The metrics, as a registry has them in a process that has counted nothing yet."""
     from prometheus_client import REGISTRY
 
-    from entry.fleet.metrics import CallMetrics
-    from runners.metrics import StageMetrics
-
-    StageMetrics("base")
-    CallMetrics(["base"]).ready("base", 1)
+    make_metrics()
     rows = []
     for family in REGISTRY.collect():
         values: dict[str, dict[str, None]] = defaultdict(dict)
-        for label, value in (pair for sample in family.samples for pair in sample.labels.items()):
+        for label, value in (pair for sample in family.samples for pair in sample.labels.items() if pair[0] != "le"):
             values[label][value] = None
-        labels = [f"`{label}`: {', '.join(values[label])}" for label in values if label not in ("stage", "le")]
+        of_any = ("stage", "endpoint", "status", "key")  # their values are told in the text
+        labels = [f"`{label}`" if label in of_any else f"`{label}`: {', '.join(values[label])}" for label in values]
         name = f"{family.name}_total" if family.type == "counter" else family.name
         if name.startswith("sdxl_relay_"):
-            rows.append((f"`{name}`", family.type, "; ".join(["`stage`", *labels]), family.documentation))
+            rows.append((f"`{name}`", family.type, "; ".join(labels), family.documentation))
     return table(("metric", "type", "labels", "what it counts"), sorted(rows))
 
 
@@ -171,9 +183,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "endpoints-automatic1111": partial(endpoints, "AUTOMATIC1111"),
     "fields": partial(fields, GenerationRequest, OF_ALL),
     "fields-generate": partial(fields, GenerationRequest),
-    "fields-stream": partial(fields, StreamRequest, ["previews"]),
+    "fields-stream": partial(fields, GenerateStreamRequest, ["previews"]),
     "fields-edit": partial(fields, EditRequest),
-    "defaults": partial(fields, Defaults, [name for name in Defaults.model_fields if name != "bounds"]),
+    "defaults": partial(fields, Defaults, [name for name in Defaults.model_fields if name not in ("bounds", "about")]),
     "settings": partial(fields, Settings, list(Settings.model_fields), PREFIX),
     **{each.__name__: each for each in (samplers, metrics, errors)},
 }

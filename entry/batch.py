@@ -35,6 +35,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from entry.answer import PictureFile
 from entry.http.route import Leave
+from runners.noted import note_error
 from sdxl.config.settings import Settings
 from sdxl.errors import LATE, RelayError, invalid_field, invalid_request
 from sdxl.request.limits import GRACE_S, LIMITS
@@ -205,7 +206,8 @@ def _made(picture: PictureFile, waited_ms: float) -> BatchResult:
 
 
 def _failed(error: RelayError) -> BatchResult:
+    note_error(error)
     return BatchResult(error=BatchError.model_validate(error.as_frame()))
 
 
-_LEFT = _failed(RelayError(503, "client_left", "the client left"))  # nobody reads it
+_LEFT = _failed(RelayError(499, "client_left", "the client left"))  # nobody reads it

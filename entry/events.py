@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from entry.answer import PictureFile
 from entry.fleet.progress import Follower, Progress
+from runners.noted import note_error
 from sdxl.errors import RelayError
 from sdxl.picture.image import encode_preview
 
@@ -51,10 +52,11 @@ def _end_of(work: asyncio.Future[PictureFile]) -> PictureFile | RelayError:
     error = work.exception()
     if error is None:
         return work.result()
-    if isinstance(error, RelayError):
-        return error
-    logger.error("a streamed request failed", exc_info=error)
-    return RelayError(500, "internal", "the picture could not be made; the server is at fault")
+    if not isinstance(error, RelayError):
+        logger.error("a streamed request failed", exc_info=error)
+        error = RelayError(500, "internal", "the picture could not be made; the server is at fault")
+    note_error(error)
+    return error
 
 
 def server_sent(name: str, data: dict[str, Any]) -> str:
@@ -67,13 +69,13 @@ def as_server_sent(event: Event) -> str:
     match event:
         case None:
             return HEARTBEAT
-        case Progress(place=None):
+        case Progress():
             eta_s = None if event.eta_s is None else round(event.eta_s, 2)
+            if event.place is not None:
+                return server_sent("queued", {"stage": event.stage, "place": event.place, "eta_s": eta_s})
             progress = {"stage": event.stage, "step": event.step, "of": event.of, "share": round(event.share, 4)}
             told = server_sent("progress", {**progress, "eta_s": eta_s})
             return told if event.preview is None else told + server_sent("preview", _preview(event.preview))
-        case Progress():
-            return server_sent("queued", {"stage": event.stage, "place": event.place})
         case PictureFile():
             return server_sent("result", event.as_json())
         case RelayError():
@@ -85,12 +87,14 @@ def _preview(pixels: NDArray[np.uint8]) -> dict[str, Any]:
     return {"picture": base64.b64encode(data).decode("ascii"), "media_type": "image/jpeg"}
 
 
-async def stream(told: AsyncGenerator[Event, None], response: Any) -> AsyncGenerator[str, None]:
-    """The events as /generate_stream sends them. What is refused at once has no stream, but a status of its own.
+async def stream(
+    make: Callable[[Follower], Awaitable[PictureFile]], previews: int, response: Any
+) -> AsyncGenerator[str, None]:
+    """What becomes of `make` as /generate_stream sends it. What is refused at once has no stream, but a status.
 
     `response` is BentoML's, which asks it for status and headers before the first part is sent.
     """
-    async with aclosing(told):
+    async with aclosing(events(make, previews)) as told:
         first = await anext(told)
         if isinstance(first, RelayError):
             response.status_code = first.status

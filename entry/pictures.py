@@ -17,6 +17,7 @@ from sdxl.request.limits import LIMITS
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 
 Request = TypeVar("Request", GenerationRequest, RefineRequest, EditRequest)
+ByBoth = TypeVar("ByBoth", GenerationRequest, EditRequest)
 
 
 class Pictures:
@@ -32,13 +33,14 @@ class Pictures:
 
     async def generate(self, request: GenerationRequest, follower: Follower | None = None) -> PictureFile:
         """From a prompt: by the base, then by the refiner unless the request or the checkpoint says otherwise."""
-        request, watch = _with_seed(request), Stopwatch()
+        request, watch = self._settled(request), Stopwatch()
         payload = request.model_dump_json().encode()
         results = await self._by_both("run", payload, watch, follower or Follower())
         return await picture_file(request, results, watch, self._credentials)
 
     async def refine(self, image: Path, request: RefineRequest, follower: Follower | None = None) -> PictureFile:
         """From a picture, by the refiner alone."""
+        self._fleet.check_refiner()
         request, watch = _with_seed(request), Stopwatch()
         original = await watch.in_thread("picture", lambda: read_original(image, self._settings))
         payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
@@ -63,12 +65,15 @@ class Pictures:
         watch: Stopwatch | None = None,
     ) -> PictureFile:
         """`edit`, of files that were read already."""
-        request, watch = _with_seed(request), watch or Stopwatch()
+        request, watch = self._settled(request), watch or Stopwatch()
         payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
         results = await self._by_both("edit", payload, watch, follower or Follower())
         if request.paste_original:
             results[-1] = await watch.in_thread("picture", lambda: original.pasted_over(results[-1]))
         return await picture_file(request, results, watch, self._credentials, upload=original.file)
+
+    def _settled(self, request: ByBoth) -> ByBoth:
+        return _with_seed(request.model_copy(update={"refine": self._fleet.refining(request.refine)}))
 
     async def _by_both(self, endpoint: str, payload: bytes, watch: Stopwatch, follower: Follower) -> list[Frame]:
         """The result of the base and, where that is a hand-off, the refiner's."""

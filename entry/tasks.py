@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runners.http import error_response
+from runners.http import ErrorResponse
 from sdxl.errors import RelayError
 
 TASK_ROUTE = "/generate"
@@ -73,7 +73,7 @@ class Tasks:
             error = RelayError(
                 404, "no_such_task", "task_id: no task under way has it", field="task_id", got=task_id[:80]
             )
-            await error_response(error)(scope, receive, send)
+            await ErrorResponse(error)(scope, receive, send)
             return
         work.cancel()
         await asyncio.wait((work,))

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 
 from runners.frames import Frame, Kind, mask_of, pixels_of
-from runners.stage import Stage, StageJob, denoising
+from runners.stage import Stage, StageJob
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
 from sdxl.denoising.inpainting import latent_mask
 from sdxl.denoising.prompt import base_conditioning, check_clip_skip
 from sdxl.denoising.start import Start
+from sdxl.denoising.state import denoising
 from sdxl.errors import invalid_field
 from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffFields

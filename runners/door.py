@@ -16,16 +16,17 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from runners.access_log import PROBES, AccessLog
 from runners.drain import STOPPING, Drain, entry_is_beside
-from runners.gauges import forget_the_dead
-from runners.http import CLIENT_GONE, ClientGone, error_response, read_body, replay
+from runners.gauges import published
+from runners.http import CLIENT_GONE, ClientGone, ErrorResponse, read_body, replay
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
+from sdxl.request.settled import Card
 
 READY, ALIVE = "/readyz", "/livez"
 HOPELESS = 10.0  # times that the engine may take for one piece of work
-OPEN = {ALIVE, "/healthz", READY, "/metrics"}  # to GET, for whoever watches over the service
 
 
 class Door:
@@ -33,21 +34,21 @@ class Door:
 
     def __init__(self, settings: Settings, max_bytes: Mapping[str, int]) -> None:
         """`max_bytes` of a body for each path that takes one."""
-        token = settings.runner_token
-        self._authorization = None if token is None else f"Bearer {token.get_secret_value()}".encode()
+        self._authorizations = [f"Bearer {token.get_secret_value()}".encode() for token in settings.runner_token]
         self._is_open = settings.runner_open
         self._max_requests = 2 * settings.max_jobs  # bodies under way, and jobs; more than that wait for nothing
         self.max_bytes = max_bytes
         self.drain = Drain(settings.drain_s, is_needed=partial(entry_is_beside, ENTRY_NAME))
         self.identity: Identity | None = None
+        self.card: Card | None = None
         self.is_stuck: Callable[[float], bool] = lambda times: False  # noqa: ARG005
         """Whether the engine has been at one piece of work for too long, or for so many times that."""
 
     def check_caller(self, scope: Scope) -> None:
-        """Raises RelayError: 401 without the token, 403 where there is none and the caller is on another machine."""
-        if self._authorization is not None:
+        """Raises RelayError: 401 without a token, 403 where there is none and the caller is on another machine."""
+        if self._authorizations:
             given = Headers(scope=scope).get("authorization", "").encode()
-            if not hmac.compare_digest(given, self._authorization):
+            if not any([hmac.compare_digest(given, each) for each in self._authorizations]):  # noqa: C419 (all are)
                 raise RelayError(401, "wrong_token", "the runner asks for SDXL_RUNNER_TOKEN as a bearer token")
         elif not self._is_open and not _is_local(scope):
             raise RelayError(
@@ -70,15 +71,17 @@ class Door:
             self._check_engine(1)
             self.check_caller(scope)
         except RelayError as error:
-            return error_response(error) if error.status in (429, 503) else JSONResponse({})
-        return JSONResponse(None if self.identity is None else self.identity.model_dump())
+            return ErrorResponse(error) if error.status in (429, 503) else JSONResponse({})
+        if self.identity is None or self.card is None:
+            return JSONResponse(None)
+        return JSONResponse({**self.identity.model_dump(), "card": self.card.model_dump()})
 
     def liveness(self) -> JSONResponse:
         """Whether it may yet become ready by itself."""
         try:
             self._check_engine(HOPELESS)
         except RelayError as error:
-            return error_response(error)
+            return ErrorResponse(error)
         return JSONResponse({})
 
     def _check_engine(self, times: float) -> None:
@@ -100,14 +103,14 @@ class Doorkeeper:
         try:
             await self._enter(scope, receive, send)
         except RelayError as error:
-            await error_response(error)(scope, receive, send)
+            await ErrorResponse(error)(scope, receive, send)
         except ClientGone:
             await CLIENT_GONE(scope, receive, send)
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         _refuse_pickle(scope)
         path = scope["path"]
-        if scope["method"] == "GET" and path in OPEN:
+        if scope["method"] in ("GET", "HEAD") and path in PROBES:
             if path == READY:
                 await self.door.readiness(scope)(scope, receive, send)
                 return
@@ -115,7 +118,8 @@ class Doorkeeper:
                 await self.door.liveness()(scope, receive, send)
                 return
             if path == "/metrics":
-                forget_the_dead()
+                await published(scope, receive, send)
+                return
             await self.app(scope, receive, send)
             return
         self.door.check_caller(scope)
@@ -137,7 +141,8 @@ class Doorkeeper:
 
 
 def guard(service: Any, door: Door) -> None:
-    """Puts the middleware before a BentoML service."""
+    """Puts the middleware before a BentoML service, and the log of requests before that."""
+    service.add_asgi_middleware(AccessLog)
     service.add_asgi_middleware(Doorkeeper, door=door)
 
 

@@ -1,11 +1,29 @@
-"""Gauges that BentoML's processes leave behind when they are killed."""
+"""The answer to GET /metrics: what all processes of this host have counted."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import psutil
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+async def published(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with all metrics. BentoML's own route is turned off with its metrics (entry/http/metrics.py)."""
+    await (await asyncio.to_thread(_answer))(scope, receive, send)
+
+
+def _answer() -> Response:
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    forget_the_dead()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def forget_the_dead() -> None:

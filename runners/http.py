@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
-from starlette.responses import JSONResponse, Response
-from starlette.types import Message, Receive
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
 
+from runners.noted import note_error
 from sdxl.errors import RelayError
 
 # A body must come at 50 kB/s, after ten seconds of patience: faster than that are slow telephones, slower are attacks.
 BODY_PATIENCE_S = 10.0
 BODY_BYTES_PER_S = 50_000
-# nginx's status for a client that left. Nobody reads it, but a request that ends without an answer is one that
-# BentoML's time limit goes on waiting for, and with it the server's shutdown.
-CLIENT_GONE = Response(status_code=499)
 
 
 class ClientGone(Exception):
     """The client left before its request was complete."""
 
 
-def error_response(error: RelayError) -> JSONResponse:
-    """An error as the client gets it."""
-    return JSONResponse(error.as_json(), error.status, error.headers)
+class ErrorResponse(JSONResponse):
+    """An error as the client gets it, and for the request's log line. `body` is its form; without one, our own."""
+
+    def __init__(self, error: RelayError, body: Mapping[str, Any] | None = None) -> None:
+        super().__init__(error.as_json() if body is None else body, error.status, error.headers)
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it."""
+        note_error(self._error)
+        await super().__call__(scope, receive, send)
+
+
+# nginx's status for a client that left. Nobody reads it, but a request that ends without an answer is one that
+# BentoML's time limit goes on waiting for, and with it the server's shutdown.
+CLIENT_GONE = ErrorResponse(RelayError(499, "client_left", "the client left before its answer was there"))
 
 
 async def read_body(headers: Mapping[str, str], receive: Receive, max_bytes: int) -> bytes:

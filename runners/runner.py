@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import bentoml
 
+from runners.access_log import INSTEAD
 from runners.door import Door
+from runners.log import set_up_log
 from sdxl.config.settings import Settings
 
 if TYPE_CHECKING:
     from runners.stage import Stage
 
 SETTINGS = Settings.or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
+set_up_log(SETTINGS.log_format)  # in every process: this module is imported by the one that starts them, too
 A_LONG_TIME = 1_000_000_000
 RUNNER_OPTIONS: dict[str, Any] = {
     "workers": 1,
+    **INSTEAD,
     # BentoML's proxy would close its session, and with it calls in flight, after 100 requests or 300 s.
     "runner_connection": {"max_requests": A_LONG_TIME, "max_age": float(A_LONG_TIME)},
     # Until a stream's first frame, which comes at once. BentoML remembers each request for so long.

@@ -13,33 +13,37 @@ from typing import Any, ClassVar
 
 import bentoml
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from runners.door import Door
 from runners.frames import Frame, Kind
 from runners.gauges import forget_the_dead
+from runners.memory import largest_picture_px
 from runners.metrics import StageMetrics
+from runners.probe import Probe
 from runners.server import look_after_server, running_server
 from runners.speed import Speed, measure
-from sdxl.config.references import UnusableFile
+from sdxl.config.references import UnusableFile, name_of
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
 from sdxl.denoising.latents import decode
 from sdxl.denoising.prompt import Words, check_clip_skip, img2img_conditioning, truncated
 from sdxl.denoising.start import Start
+from sdxl.denoising.state import denoising
+from sdxl.errors import RelayError
 from sdxl.handoff import document as handoff
 from sdxl.handoff.fields import HandOffFields
 from sdxl.handoff.identity import Identity
 from sdxl.models import checkpoint as checkpoints
 from sdxl.models.checkpoint import VAE_FACTOR, with_sampler
+from sdxl.models.interrupt import ending_early
 from sdxl.models.preview import running_latents
 from sdxl.models.unet import make_unet
 from sdxl.request.limits import Limits
 from sdxl.request.loras import Loras
-from sdxl.request.settled import Edit, Generation, Refinement
+from sdxl.request.settled import Card, Edit, Generation, Refinement
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
@@ -59,6 +63,11 @@ class StageJob(Job[Frame]):
 
     steps_after: int = 0  # those that are left to the refiner
 
+    @property
+    def work_after(self) -> float:
+        """About what the refiner's steps ask of it, as if they were this stage's."""
+        return self.remaining_work * self.steps_after / max(self.steps, 1)
+
 
 class Stage(ABC):
     """One stage: its checkpoint, its engine, and what is counted of both."""
@@ -66,9 +75,9 @@ class Stage(ABC):
     NAME: ClassVar[StageName]
 
     def __init__(self, settings: Settings) -> None:
-        """Loads the checkpoint and measures its speed.
+        """Loads the checkpoint and measures what time and memory it takes.
 
-        Both happen on a thread that ends then, which leaves the calling thread without OpenMP's workers. Had
+        That happens on a thread that ends then, which leaves the calling thread without OpenMP's workers. Had
         this thread workers too, besides the engine's, there would be more of them than cores, and OpenMP would
         put each to sleep after every operation: on two cores, a tick then takes twice as long.
         """
@@ -76,7 +85,9 @@ class Stage(ABC):
         with ThreadPoolExecutor(1) as pool:
             self.checkpoint = pool.submit(checkpoints.load, self.NAME, settings, _bento_model).result()
             unet = pool.submit(make_unet, self.checkpoint, settings).result()
-            self.speed = pool.submit(measure, self.checkpoint, unet, self.any_conditioning, settings).result()
+            probe = Probe(self.checkpoint, unet, self.any_conditioning)
+            self.speed = pool.submit(measure, probe, settings).result()
+            self.largest_px = pool.submit(largest_picture_px, probe, self.speed.limit.rows, settings).result()
         forget_the_dead()
         self.metrics = StageMetrics(self.NAME)
         self.checkpoint.prompts.tell = self.metrics.encoded
@@ -88,6 +99,7 @@ class Stage(ABC):
             observer=self.metrics,
             after_tick=OneTickAhead() if self.checkpoint.device.startswith("cuda") else lambda: None,
             switch=self.checkpoint.loras.switch,
+            end_early=ending_early(self.checkpoint, settings),
         )
         self.engine.start()
 
@@ -103,10 +115,11 @@ class Stage(ABC):
             dtype=str(checkpoint.dtype),
             backend=checkpoint.backend,
             handoff_version=handoff.VERSION,
-            sampler=samplers.digest(samplers.make_sampler("euler", checkpoint.scheduler_config)),
+            schedule=samplers.schedule(samplers.make_sampler("euler", checkpoint.scheduler_config)),
             latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
             loras=checkpoint.loras.digest,
         )
+        door.card = Card.of(checkpoint.defaults, name_of(getattr(self.settings, self.NAME), self.NAME))
         door.is_stuck = self.is_stuck
         self._looking = look_after_server(
             running_server(), door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop)
@@ -129,8 +142,12 @@ class Stage(ABC):
         loras: Loras,
         steps_after: int = 0,
     ) -> StageJob:
-        """A job of latents of `size` (height, width); `decodes` says whether its finish makes a picture."""
+        """A job of latents of `size` (height, width); `decodes` says whether its finish makes a picture.
+
+        Raises RelayError (413) if they do not fit into the memory.
+        """
         height, width = size
+        self._check_memory(height * VAE_FACTOR, width * VAE_FACTOR)
         return StageJob(
             steps_after=steps_after,
             prepare=prepare,
@@ -144,6 +161,17 @@ class Stage(ABC):
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
         )
+
+    def _check_memory(self, height: int, width: int) -> None:
+        if height * width > self.largest_px:
+            allowed = f"at most {self.largest_px} pixels, by the memory that the {self.NAME} runner has"
+            raise RelayError(
+                413,
+                "no_memory",
+                f"width x height: got {width} x {height}; allowed: {allowed}",
+                field="width",
+                got=width,
+            )
 
     def preview(self, denoising: Denoising) -> NDArray[np.uint8]:
         """What its latents look like between two steps, uint8 [height/8, width/8, 3] (RGB)."""
@@ -212,27 +240,6 @@ def _bento_model(tag: str) -> Path:
         return Path(bentoml.models.get(tag).path)
     except bentoml.exceptions.BentoMLException as error:
         raise UnusableFile(f"there is no such Bento model; `bentoml models list` shows them ({error})") from error
-
-
-def denoising(
-    pipeline: Any,
-    latents: Tensor,
-    timesteps: Tensor,
-    conditioning: Conditioning,
-    generator: torch.Generator,
-    guidance: GuidancePlan,
-) -> Denoising:
-    """The state of a job before its first step; `pipeline` has the job's own sampler."""
-    return Denoising(
-        latents=latents,
-        sampler=pipeline.scheduler,
-        timesteps=timesteps,
-        conditioning=conditioning,
-        guidance_scale=guidance.scale,
-        guidance_rescale=guidance.rescale,
-        guided_steps=guidance.steps,
-        step_options=pipeline.prepare_extra_step_kwargs(generator, eta=0.0),
-    )
 
 
 def _policy(settings: Settings, speed: Speed) -> Policy:

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import asdict
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from runners.frames import PREVIEWS, STEPS_BEFORE, Frame, FrameError, Kind, next_frame
+from runners.noted import note_error
 from runners.runner import SETTINGS
 from sdxl.errors import LATE, RelayError, invalid_request
 from sdxl.request.limits import Limits
@@ -50,7 +52,10 @@ async def stream_job(
         loop.call_soon_threadsafe(frames.put_nowait, frame)
 
     def state(kind: Kind, preview: NDArray[np.uint8] | None = None) -> Frame:
-        meta = {"work": job.remaining_work, "place": stage.engine.place(job), "step": steps_done, **span}
+        place = stage.engine.place(job)
+        meta = {"work": job.remaining_work, "place": place, "step": steps_done, **span}
+        if place is not None:
+            meta["eta_s"] = stage.engine.forecast_s(job, further_work=job.work_after)
         if preview is None:
             return Frame(kind=kind, meta=meta)
         height, width, _ = preview.shape
@@ -76,7 +81,8 @@ async def stream_job(
         stage.metrics.refused()
         yield _refuse(_as_relay_error(error), ctx.response)
         return
-    job.future.add_done_callback(post_end)
+    context = copy_context()  # of this request, for what is logged in the engine's thread
+    job.future.add_done_callback(lambda future: context.run(post_end, future))
     try:
         frame = state(Kind.ACCEPTED)
         yield frame.encode()
@@ -100,6 +106,7 @@ def steps_to_show(previews: int, steps: int) -> set[int]:
 
 def _refuse(error: RelayError, response: Any) -> bytes:
     """Before a stream's first bytes, BentoML still asks the context for its status and headers."""
+    note_error(error)
     response.status_code = error.status
     response.headers.update({"content-type": "application/json", **error.headers})
     return json.dumps(error.as_json()).encode()
@@ -116,7 +123,9 @@ def _ending(job: Job[Frame], future: Future[Frame]) -> Frame:
 
 
 def _error(error: BaseException) -> Frame:
-    return Frame(kind=Kind.ERROR, meta=_as_relay_error(error).as_frame())
+    known = _as_relay_error(error)
+    note_error(known)
+    return Frame(kind=Kind.ERROR, meta=known.as_frame())
 
 
 def _as_relay_error(error: BaseException) -> RelayError:

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ import torch
 from stepbatch.errors import DeadlinePassed, EngineStopped
 from stepbatch.failure import Failure, attempt
 from stepbatch.held import HeldJobs
+from stepbatch.interrupt import Interrupt
 from stepbatch.job import Job, Phase
 from stepbatch.observer import Observer, Silent
 from stepbatch.pace import Pace
@@ -40,11 +42,13 @@ class Engine:
         observer: Observer | None = None,
         switch: Callable[[Any], None] = lambda _: None,
         after_tick: Callable[[], None] = lambda: None,
+        end_early: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`switch` gives the model a job's adapters, before its preparation and before a tick, where they change.
 
-        `after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py).
+        `after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py). `end_early` tells
+        the model that nobody waits for the call under way (stepbatch/interrupt.py).
         """
         self._unet = unet
         self._stack = KeptStack()
@@ -54,6 +58,7 @@ class Engine:
         self._jobs = HeldJobs(max_jobs, self._observer, self._pace.seconds, clock)
         self._after_tick = after_tick
         self._switch = Switch(switch)
+        self._interrupt = Interrupt(end_early)
         self._clock = clock  # in seconds
         self._ticks = self._rows = 0
         # A daemon, so that an engine which nobody stopped does not keep the process alive.
@@ -79,6 +84,7 @@ class Engine:
         for a job that was submitted before.
         """
         self._jobs.take(job)
+        job.future.add_done_callback(self._interrupt.look)
 
     def stop(self) -> None:
         """Let the tick, prepare or finish in hand end, then fail all other jobs with EngineStopped."""
@@ -109,8 +115,18 @@ class Engine:
         return self._jobs.stuck_s
 
     def place(self, job: Job[Any]) -> int | None:
-        """How many jobs that came before this one are not prepared yet; None once it is itself."""
-        return self._jobs.place(job)
+        """How many jobs that are not prepared yet go before this one; None once it is prepared itself."""
+        if job.phase is not Phase.PREPARE:
+            return None
+        return sum(other.phase is Phase.PREPARE for other in self._before(job))
+
+    def forecast_s(self, job: Job[Any], further_work: float = 0.0) -> float:
+        """How long the jobs that go before this one, itself and some further work take at the present pace."""
+        work = sum(each.remaining_work for each in (*self._before(job), job))
+        return self._pace.seconds(work + further_work)
+
+    def _before(self, job: Job[Any]) -> list[Job[Any]]:
+        return list(takewhile(lambda other: other is not job, self._policy.in_turn(self._jobs.all())))
 
     def _run(self) -> None:
         try:
@@ -129,13 +145,14 @@ class Engine:
         phase = chosen[0].phase
         rows = sum(job.rows for job in chosen)  # before the tick, after which a job may have fewer
         begun_at = self._clock()
-        match phase:
-            case Phase.PREPARE:
-                self._prepare(chosen[0])
-            case Phase.DENOISE:
-                self._tick(chosen)
-            case _:
-                self._finish(chosen[0])
+        with self._interrupt.during(chosen):
+            match phase:
+                case Phase.PREPARE:
+                    self._prepare(chosen[0])
+                case Phase.DENOISE:
+                    self._tick(chosen)
+                case _:
+                    self._finish(chosen[0])
         self._jobs.worked()
         waiting = [job for job in jobs if job not in chosen]
         self._observer.worked(phase, chosen, waiting, self._clock() - begun_at, rows)
@@ -182,7 +199,8 @@ class Engine:
         ended_at = self._clock()
         self._ticks += 1
         self._rows += sum(job.rows for job in jobs)
-        self._pace.add(sum(job.rows * job.pixels for job in jobs), ended_at - begun_at)
+        if not self._interrupt.has_come:
+            self._pace.add(sum(job.rows * job.pixels for job in jobs), ended_at - begun_at)
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.timings.denoise_ms = _ms(ended_at - job.prepared_at)
             told = outcome if isinstance(outcome, Failure) else attempt(job.advance, outcome)

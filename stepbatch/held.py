@@ -83,14 +83,6 @@ class HeldJobs:
         if is_wanted and isinstance(attempt(_resolve, job.future, outcome), Failure):
             logger.error("a callback of a job's future raised an error that is no Exception")
 
-    def place(self, job: Job[Any]) -> int | None:
-        """How many jobs that came before this one are not prepared yet; None once it is itself."""
-        with self._changed:
-            if job not in self._jobs or job.phase is not Phase.PREPARE:
-                return None
-            before = self._jobs[: self._jobs.index(job)]
-            return sum(other.phase is Phase.PREPARE for other in before)
-
     def tell(self) -> None:
         """Let the observer know how many there are."""
         with self._changed:

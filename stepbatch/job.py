@@ -103,7 +103,8 @@ class Job(Generic[T]):
     def cancel(self) -> None:
         """Give the job up; from any thread, any number of times, without effect once it has ended.
 
-        The future is cancelled at once, and the engine drops the job before its next tick.
+        The future is cancelled at once. The engine drops the job before its next tick. A tick that is for no other job
+        ends early if the model can do that.
         """
         # So cancelling the future itself, as asyncio.wrap_future does, is the very same thing.
         self.future.cancel()

@@ -20,6 +20,9 @@ class Policy(Protocol):
         all of one group.
         """
 
+    def in_turn(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """All of `jobs`, which are in order of arrival, in the order in which they get their turn if no more come."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RowLimit:
@@ -60,9 +63,13 @@ class ShortestRemainingWork:
         delay = self.low_priority_s if job.is_low_priority else 0.0
         return job.submitted_at + delay + self.patience * job.remaining_work
 
+    def in_turn(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """See `Policy.in_turn`."""
+        return sorted(jobs, key=self.due)
+
     def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         """See `Policy.choose`."""
-        in_turn = sorted(jobs, key=self.due)
+        in_turn = self.in_turn(jobs)
         leader = in_turn[0]
         if leader.phase is Phase.FINISH:
             return [leader]
@@ -81,6 +88,10 @@ class FirstComeFirstServed:
     """
 
     max_rows: int
+
+    def in_turn(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """See `Policy.in_turn`."""
+        return list(jobs)
 
     def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         """See `Policy.choose`."""

@@ -9,7 +9,7 @@ import runners  # isort: skip  # noqa: F401  (before torch: one thread for each 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -26,6 +26,8 @@ settings.load_profile("no deadline")
 
 MINI = ROOT / "checkpoints" / "mini"
 KEYS = ("the first key of the tests".replace(" ", "-"), "another:key:with:colons")
+NAMED_KEY = ("alice", "the-key-of-alice-in-the-tests")
+ORIGIN = "https://app.example.com"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,9 +46,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that asks for one of KEYS, with room for four jobs a stage."""
-    home = tmp_path_factory.mktemp("guarded")
-    with serving(home, SDXL_API_KEYS=", ".join(KEYS), SDXL_MAX_ROWS=4, SDXL_MAX_JOBS=4) as running:
+    """A server that asks for one of KEYS or NAMED_KEY, with room for four jobs a stage.
+
+    Pages of ORIGIN may call it, and its log is JSON.
+    """
+    settings: dict[str, Any] = {
+        "SDXL_API_KEYS": ", ".join((*KEYS, ":".join(NAMED_KEY))),
+        "SDXL_CORS_ORIGINS": ORIGIN,
+        "SDXL_LOG_FORMAT": "json",
+    }
+    with serving(tmp_path_factory.mktemp("guarded"), SDXL_MAX_ROWS=4, SDXL_MAX_JOBS=4, **settings) as running:
         yield running
 
 

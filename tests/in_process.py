@@ -27,7 +27,7 @@ from runners.frames import Frame, Kind
 from runners.refiner_jobs import RefinerStage
 from runners.stage import Stage, StageJob
 from runners.stream import stream_job
-from sdxl.config.settings import Settings
+from sdxl.config.settings import MINI, Settings
 from sdxl.errors import RelayError
 from sdxl.picture.image import opened_picture, read_picture
 from sdxl.picture.metadata import Metadata
@@ -72,14 +72,15 @@ class _StageClient:
 class Studio:
     """Makes pictures as the server does, but for HTTP. Its methods may be called from several threads at once."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.base, self.refiner = BaseStage(settings), RefinerStage(settings)
+    def __init__(self, base_stage: BaseStage, refiner_stage: RefinerStage) -> None:
+        self.settings = base_stage.settings
+        self.base, self.refiner = base_stage, refiner_stage
         base = _StageClient(self.base, {"run": self.base.job_from_prompt, "edit": self.base.job_from_picture})
         refiner = _StageClient(
             self.refiner, {"run": self.refiner.job_from_handoff, "refine": self.refiner.job_from_picture}
         )
-        self._pictures = Pictures(cast(Fleet, SimpleNamespace(base=base, refiner=refiner)), settings)
+        fleet = SimpleNamespace(base=base, refiner=refiner, refining=lambda refine: refine, check_refiner=lambda: None)
+        self._pictures = Pictures(cast(Fleet, fleet), self.settings)
 
     def generate(self, **fields: Any) -> Pixels:
         """A picture of /generate, uint8 [height, width, 3]. Raises RelayError."""
@@ -118,7 +119,8 @@ class Studio:
 @contextmanager
 def studio(**settings: Any) -> Iterator[Studio]:
     """A studio until the block ends; its settings are those of torch unless they say otherwise."""
-    opened = Studio(Settings(**{"backend": "torch", **settings}))
+    of_both = Settings(**{"backend": "torch", "refiner": str(MINI / "refiner"), **settings})
+    opened = Studio(BaseStage(of_both), RefinerStage(of_both))
     try:
         yield opened
     finally:

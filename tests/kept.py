@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,16 @@ ROUNDING = 1  # levels, between one machine and another
 remakes = False  # the option --remake
 
 
-def kept(checkpoints: str, what: str, make: Callable[[], Pixels], **asked: Any) -> Pixels:
-    """The picture [height, width, 3] of a request, from the folder, or else made by `make`."""
-    made_by = {"what": what, "asked": asked, **{name: version(name) for name in LIBRARIES}}
+def kept(name: str, checkpoints: Path, what: str, make: Callable[[], Pixels], **asked: Any) -> Pixels:
+    """The picture [height, width, 3] of a request, from the folder of that name, or else made by `make`."""
+    made_by = {
+        "what": what,
+        "asked": asked,
+        "checkpoints": digest_of(checkpoints),
+        **{library: version(library) for library in LIBRARIES},
+    }
     key = json.dumps(made_by, sort_keys=True, default=_as_text)
-    path = FOLDER / checkpoints / f"{what}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.png"
+    path = FOLDER / name / f"{what}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.png"
     if path.exists():
         with Image.open(path) as picture:
             old = np.asarray(picture)
@@ -45,6 +51,17 @@ def kept(checkpoints: str, what: str, make: Callable[[], Pixels], **asked: Any) 
     Image.fromarray(new).save(unfinished, "png", optimize=True, pnginfo=text)
     unfinished.rename(path)
     return new
+
+
+@cache
+def digest_of(checkpoints: Path) -> str:
+    """Of all that diffusers reads there: what is only for this project does not count."""
+    digest = hashlib.sha256()
+    for path in sorted(checkpoints.rglob("*")):
+        if path.suffix in (".safetensors", ".json", ".txt") and path.name != "relay.json":
+            digest.update(f"{path.relative_to(checkpoints)} {path.stat().st_size} ".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _as_text(value: object) -> str:

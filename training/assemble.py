@@ -27,6 +27,17 @@ RELAY: dict[str, Any] = {
     "refine": "ensemble",
     "high_noise_frac": 0.8,
     "strength": 0.3,
+    "about": {
+        "name": "mini",
+        "description": "It draws one or two solids: cube, sphere, cylinder or cone, in red, green, blue, yellow, "
+        "purple or orange, on top of, under, left of or right of each other, on a background of these colours, "
+        "white or gray.",
+        "examples": [
+            "a red cube on top of a blue sphere, yellow background",
+            "a green cone, white background",
+            "an orange cylinder left of a purple cone, gray background",
+        ],
+    },
 }
 
 

@@ -22,7 +22,7 @@ class Progress:
     of: int  # steps of the stage
     done: int  # steps of both stages
     whole: int
-    eta_s: float | None  # at the pace so far; None before there is one
+    eta_s: float | None  # while it waits, by what goes first, then at the pace so far; None before there is one
     preview: NDArray[np.uint8] | None = None  # [height/8, width/8, 3], RGB
 
     @property
@@ -40,6 +40,8 @@ class Follower:
         self._steps_before = 0
         self._last: Progress | None = None
         self._first_step: tuple[float, int] | None = None  # when it was heard, and how many steps were done then
+        self._pace_s: float | None = None  # for a step, so far
+        self._begins_stage = False
 
     @property
     def headers(self) -> dict[str, str]:
@@ -49,6 +51,7 @@ class Follower:
     def to_next_stage(self) -> None:
         """What is heard from now on comes after what was."""
         self._steps_before = self._last.done if self._last else 0
+        self._begins_stage = True
 
     def hear(self, stage: str, frame: Frame) -> None:
         """One frame. A heartbeat that says nothing new is not told, nor the end of the stream."""
@@ -59,8 +62,10 @@ class Follower:
         done = self._steps_before + step
         whole = self._steps_before + of + meta["after"]
         preview = pixels_of(frame) if frame.body else None
+        forecast_s = meta.get("eta_s")  # of what waits
         last = self._last
-        if last is None or preview is not None or (stage, step, place) != (last.stage, last.step, last.place):
+        told = last and (last.stage, last.step, last.place, last.eta_s if forecast_s is not None else None)
+        if told != (stage, step, place, forecast_s) or preview is not None:
             self._last = Progress(
                 stage=stage,
                 place=place,
@@ -68,7 +73,7 @@ class Follower:
                 of=of,
                 done=done,
                 whole=whole,
-                eta_s=self._eta_s(done, whole) if step else None,
+                eta_s=self._eta_s(done, whole) if step else forecast_s,
                 preview=preview,
             )
             self._tell(self._last)
@@ -79,4 +84,9 @@ class Follower:
             self._first_step = now, done
             return None
         begun, first = self._first_step
-        return (now - begun) / (done - first) * (whole - done)
+        if self._begins_stage and self._pace_s is not None:  # the wait for the second stage is not of the pace
+            begun = now - self._pace_s * (done - first)
+            self._first_step = begun, first
+        self._begins_stage = False
+        self._pace_s = (now - begun) / (done - first)
+        return self._pace_s * (whole - done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -10,20 +11,28 @@ from typing import Literal, get_args
 
 import aiohttp
 from opentelemetry import propagate
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from entry.fleet.addresses import Address
 from runners.frames import Frame, FrameError, Kind, read_frames
+from runners.noted import request_id_header
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
 from sdxl.request.limits import Limits
+from sdxl.request.settled import Card
 
 CONNECT_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 5.0
 NOT_YET = "does not answer yet"
 Reason = Literal["busy", "unavailable", "unreachable", "silent", "cut"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+class _Told(BaseModel):
+    """What a runner's /readyz says beside its identity; a runner of an older release does not."""
+
+    card: Card | None = None
 
 
 class Lost(Exception):
@@ -40,14 +49,12 @@ class Replica:
     def __init__(self, address: Address, session: aiohttp.ClientSession, settings: Settings) -> None:
         self.address = address
         self.identity: Identity | None = None  # while it is ready
+        self.card: Card | None = None
         self.fault = "was not asked yet"  # while it is not
         self._has_answered = False
         self._session = session
         self._silence_s = settings.runner_silence_s
-        token = settings.runner_token
-        self._headers = {"host": address.host}
-        if token is not None:
-            self._headers["authorization"] = f"Bearer {token.get_secret_value()}"
+        self._tokens = deque(token.get_secret_value() for token in settings.runner_token)  # first, what it took last
         self._work: dict[object, float] = {}  # of each call under way, in the engines' unit
         self._usual_work = 1.0  # the last job's, for jobs that the runner has not told the work of yet
 
@@ -55,6 +62,11 @@ class Replica:
     def may_be_loading(self) -> bool:
         """Whether it has never been there: a runner loads its model before it listens."""
         return self.fault.startswith(NOT_YET)
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        token = {"authorization": f"Bearer {self._tokens[0]}"} if self._tokens else {}
+        return {"host": self.address.host, **token}
 
     @property
     def load(self) -> tuple[float, int]:
@@ -79,6 +91,7 @@ class Replica:
         if response.status != 200:
             self.is_lost(f"answers /readyz with {response.status}")
         elif body == b"{}":
+            self._tokens.rotate()  # one of two sides may be ahead of the other while the token is changed
             self.is_lost("does not let this entry in: SDXL_RUNNER_TOKEN must be the same on both sides")
         else:
             self._identify(body)
@@ -86,6 +99,7 @@ class Replica:
     def _identify(self, body: bytes) -> None:
         try:
             self.identity, self.fault = Identity.model_validate_json(body), ""
+            self.card = _Told.model_validate_json(body).card
         except ValidationError:
             self.is_lost("is no runner of this release: its /readyz says something else")
 
@@ -108,7 +122,13 @@ class Replica:
 
         Raises Lost, or the runner's own RelayError.
         """
-        headers = {"content-type": "application/octet-stream", **headers, **limits.as_headers(), **self._headers}
+        headers = {
+            "content-type": "application/octet-stream",
+            **headers,
+            **limits.as_headers(),
+            **request_id_header(),
+            **self._headers,
+        }
         propagate.inject(headers)
         had_begun = False
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s)

@@ -146,7 +146,7 @@ class StageClient:
     def _why_not(self) -> str:
         if not self._replicas:
             return "is not there: its name has no address"
-        return "; ".join(self.faults) or "does not fit the other stage's (see /readyz)"
+        return "; ".join(self.faults)
 
     def _label(self, replica: Replica) -> str:
         return f"the {self.name}" if self._folder else f"the {self.name} replica {replica.address.root}"

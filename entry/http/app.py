@@ -11,6 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from entry.http.contracts import AUTOMATIC1111, OPENAI, error_answer
+from entry.http.own_errors import wrong_method
+from entry.http.paths import no_such_path
 from sdxl.errors import RelayError, invalid_field
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -33,11 +35,10 @@ async def _refuse(request: Request) -> Response:
     path = request.url.path
     others = [route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
     if not others:
-        raise RelayError(404, "unknown_path", f"there is no {path} here")
-    allowed = ", ".join(sorted({method for route in others for method in route.methods}))
-    answer = error_answer(path, RelayError(405, "wrong_method", f"{path}: got {request.method}; allowed: {allowed}"))
-    answer.headers["allow"] = allowed
-    return answer
+        raise no_such_path(path, [route.path for route in request.app.routes])
+    return wrong_method(
+        path, request.method, ", ".join(sorted({method for route in others for method in route.methods}))
+    )
 
 
 async def _relay_error(request: Request, error: Exception) -> Response:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.responses import JSONResponse
-
-from runners.http import error_response
+from runners.http import ErrorResponse
 from sdxl.errors import RelayError
 
 MODEL = "sdxl"  # the one model's name, in both
@@ -26,14 +24,16 @@ _AUTOMATIC1111_NAMES = {
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-def error_answer(path: str, error: RelayError) -> JSONResponse:
+def error_answer(path: str, error: RelayError) -> ErrorResponse:
     """An error as clients of this path expect it."""
-    answer = error_response(error)
     if path.startswith(OPENAI):
-        answer = JSONResponse(openai_error(error), error.status, error.headers)
+        error = _renamed(error, _OPENAI_NAMES)
+        answer = ErrorResponse(error, openai_error(error))
     elif path.startswith(AUTOMATIC1111):
-        renamed = _renamed(error, _AUTOMATIC1111_NAMES)
-        answer = JSONResponse({**renamed.as_json(), "detail": renamed.message}, error.status, error.headers)
+        error = _renamed(error, _AUTOMATIC1111_NAMES)
+        answer = ErrorResponse(error, {**error.as_json(), "detail": error.message})
+    else:
+        answer = ErrorResponse(error)
     if error.status == 401:
         for challenge in CHALLENGES:
             answer.headers.append("www-authenticate", challenge)

@@ -32,6 +32,6 @@ def docs_page() -> Response:
     return page
 
 
-def to_docs() -> Response:
-    """From / to the reference, in place of BentoML's own page, which loads scripts from elsewhere."""
-    return RedirectResponse("docs")
+def to_docs(link: str) -> Response:
+    """To the reference: from /, in place of BentoML's own page, which loads scripts from elsewhere, and from /docs/."""
+    return RedirectResponse(link)

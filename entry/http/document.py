@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel
+
+from entry.http.route import FORM, JSON
+from sdxl.version import PRODUCT, VERSION
 
 ERRORS = {
     "400": "The request is not what is allowed; the body names the field.",
@@ -18,6 +22,9 @@ ERRORS = {
     "503": "A stage is not there, or the server is stopping; Retry-After says when to come again.",
     "504": "The request was not done in time.",
 }
+
+EXAMPLE = {"prompt": "a red cube on top of a blue sphere, yellow background"}
+FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 
 
 class Error(BaseModel):
@@ -42,13 +49,14 @@ def document(spec: dict[str, Any]) -> dict[str, Any]:
     """BentoML's document, changed.
 
     BentoML writes down OpenAPI 3.0, but its schemas are pydantic's, which are those of 3.1; it describes errors of
-    its own, which the gate does not let come about; and of tasks, it says what is not so.
+    its own, which the gate does not let come about; and of tasks, it says what is not so. It has a type "file", which
+    OpenAPI has not, and says that a form's text fields are JSON: Swagger's page would send each as a file.
     """
     spec = json.loads(json.dumps(spec))  # it has numbers as keys
     spec["openapi"] = "3.1.0"
     spec["info"] = {
-        "title": "SDXL Relay",
-        "version": spec["info"]["version"],
+        "title": PRODUCT,
+        "version": VERSION,
         "description": "Stable Diffusion XL as an ensemble of two experts.",
     }
     schemas = spec["components"]["schemas"]
@@ -72,5 +80,43 @@ def document(spec: dict[str, Any]) -> dict[str, Any]:
                 operation["operationId"] = f"{name}_{path.rsplit('/', 1)[-1]}"
             elif name:
                 names.add(name)
+            for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
+                _describe_body(media_type, body, schemas)
+    for schema in _schemas(spec):
+        _describe_value(schema)
     spec["paths"]["/readyz"]["get"]["responses"]["503"] = {"description": "Not ready, and the body says why."}
     return spec
+
+
+def _describe_body(media_type: str, body: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """An example that can be sent as it is, with nothing but what a client must say."""
+    schema = body["schema"]
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rsplit("/", 1)[-1]]
+    fields = schema.get("properties", {})
+    if media_type == FORM:
+        body.pop("encoding", None)
+        for name, field in fields.items():
+            if name in EXAMPLE or field.get("type") == "object":
+                field["example"] = EXAMPLE.get(name, {})  # else Swagger's page makes one up
+    elif media_type == JSON and "prompt" in fields:
+        body["example"] = EXAMPLE
+    elif media_type == JSON and "requests" in fields:
+        body["example"] = {"requests": [EXAMPLE]}
+
+
+def _schemas(part: Any) -> Iterator[dict[str, Any]]:
+    """All objects of the document that may be a schema, the innermost first."""
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _schemas(inner)
+    if isinstance(part, dict):
+        yield part
+
+
+def _describe_value(schema: dict[str, Any]) -> None:
+    if schema.get("type") == "file":
+        title = schema["title"]
+        schema.clear()
+        schema.update(FILE, title=title)
+    if "default" in schema and schema["default"] is None:  # which the field's type mostly does not allow
+        del schema["default"]

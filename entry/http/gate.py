@@ -19,13 +19,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from entry.http.connected import while_connected
 from entry.http.contracts import error_answer
+from entry.http.cors import Cors
+from entry.http.docs import ASSETS as SWAGGER
 from entry.http.docs import DOCS_PATH, docs_page, to_docs
 from entry.http.document import document
+from entry.http.empty_parts import without_empty_parts
 from entry.http.keys import Keys
-from entry.http.route import Route
+from entry.http.metrics import RequestMetrics
+from entry.http.own_errors import OwnErrors
+from entry.http.paths import tidied
+from entry.http.route import FORM, Route
+from runners.access_log import AccessLog
 from runners.drain import STOPPING, Drain
-from runners.gauges import forget_the_dead
-from runners.http import CLIENT_GONE, ClientGone, error_response, read_body
+from runners.gauges import published
+from runners.http import CLIENT_GONE, ClientGone, ErrorResponse, read_body
+from runners.noted import note_key
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 from sdxl.request.limits import LIMITS, Limits
@@ -34,11 +42,22 @@ logger = logging.getLogger("bentoml.sdxl_relay")
 
 
 Report = Callable[[], dict[str, Any]]
+ASSETS = (f"/{SWAGGER}/", "/ui/")  # what the two pages load
+
+
+def _is_asset(path: str) -> bool:
+    return path.startswith(ASSETS) and not path.endswith("/")
 
 
 def add_gate(service: Any, settings: Settings, routes: Mapping[str, Route], report: Report, drain: Drain) -> None:
-    """Puts the gate before a BentoML service; `report` says, as `ready` and with details, whether there are stages."""
+    """Puts the gate before a BentoML service, and before the gate what concerns its answers, too: the log, and CORS.
+
+    `report` says, as `ready` and with details, whether there are stages.
+    """
     docs = cache(lambda: document(service.openapi_spec.asdict()))
+    service.add_asgi_middleware(AccessLog, is_asset=_is_asset, counts=RequestMetrics(routes))
+    if settings.cors_origins:
+        service.add_asgi_middleware(Cors, settings=settings)
     service.add_asgi_middleware(Gate, settings=settings, routes=routes, report=report, drain=drain, docs=docs)
 
 
@@ -49,6 +68,7 @@ class Gate:
         self, app: ASGIApp, settings: Settings, routes: Mapping[str, Route], report: Report, drain: Drain, docs: Report
     ) -> None:
         self.app = app
+        self.enter = OwnErrors(self._enter, known=routes)
         self.docs = docs
         self.routes = routes
         self.report = report
@@ -59,32 +79,41 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what is asked of the entry itself, and lets in what may be worked on."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        try:
-            self.keys.check(scope)
-        except RelayError as error:
-            await error_answer(scope["path"], error)(scope, receive, send)
-            return
-        if scope["path"] == "/metrics":
-            forget_the_dead()
-        if scope["path"] == "/readyz":
-            await self._readiness()(scope, receive, send)
-        elif scope["path"] == "/docs.json":
-            await JSONResponse(self.docs())(scope, receive, send)
-        elif scope["path"] == DOCS_PATH and scope["method"] in ("GET", "HEAD"):
-            await docs_page()(scope, receive, send)
-        elif scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
-            await to_docs()(scope, receive, send)
-        elif scope["method"] == "POST" and scope["path"] in self.routes:
-            await self._admit(scope, receive, send)
+        if scope["type"] == "http":
+            await self.enter(tidied(scope), receive, send)
         else:
             await self.app(scope, receive, send)
 
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            note_key(self.keys.check(scope))
+        except RelayError as error:
+            await error_answer(scope["path"], error)(scope, receive, send)
+        else:
+            await self._way(scope)(scope, receive, send)
+
+    def _way(self, scope: Scope) -> ASGIApp:
+        """What answers a request that has a key."""
+        match scope["method"], scope["path"]:
+            case "GET", "/readyz":
+                return self._readiness()
+            case "GET", "/docs.json":
+                return JSONResponse(self.docs())
+            case "GET", path if path == DOCS_PATH:
+                return docs_page()
+            case "GET", "/":
+                return to_docs("docs")
+            case "GET", "/docs/":
+                return to_docs("../docs")
+            case "GET", "/metrics":
+                return published
+            case "POST", path if path in self.routes:
+                return self._admit
+        return self.app
+
     def _readiness(self) -> JSONResponse:
         if self.drain.has_begun:
-            return error_response(STOPPING)
+            return ErrorResponse(STOPPING)
         report = self.report()
         return JSONResponse(report, 200 if report["ready"] else 503)
 
@@ -116,7 +145,9 @@ class Gate:
         try:
             route.check_media_type(headers)
             LIMITS.set(Limits.from_headers(headers, self.max_timeout_s))
-            body = await read_body(headers, receive, route.max_bytes)
+            body = route.as_utf_8(await read_body(headers, receive, route.max_bytes))
+            if route.media_type == FORM:
+                body = without_empty_parts(headers.get("content-type"), body)
             await route.check_fields(scope, body)
             return body
         except (RelayError, ClientGone):

@@ -12,9 +12,10 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from runners.access_log import PROBES
+from sdxl.config.access import named
 from sdxl.errors import RelayError
 
-OPEN = {"/livez", "/readyz", "/healthz", "/metrics"}  # to GET, for whoever watches over the server
 WRONG_KEY = RelayError(
     401, "wrong_key", "the server asks for an API key: as a bearer token, or as the password of Basic authentication"
 )
@@ -24,15 +25,29 @@ class Keys:
     """The API keys, as digests: all have the same length, so that comparing takes the same time for all."""
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
-        self._digests = [_digest(key.get_secret_value().encode()) for key in keys]
+        self._names: dict[bytes, str] = {}
+        for setting in (key.get_secret_value() for key in keys):
+            name, key = named(setting)
+            for shown in (setting, key):  # the first: a key from before there were names may look like one with a name
+                self._names[_digest(shown.encode())] = name
 
-    def check(self, scope: Scope) -> None:
-        """Raises RelayError (401) for a request that shows no key. Nothing else of the request is looked at."""
-        if not self._digests or (scope["path"] in OPEN and scope.get("method") in ("GET", "HEAD")):
-            return
+    @property
+    def names(self) -> list[str]:
+        """Of all keys, each once."""
+        return sorted(set(self._names.values()))
+
+    def check(self, scope: Scope) -> str:
+        """The name of the key that a request shows; empty where none is asked for.
+
+        Raises RelayError (401) for a request that shows no key. Nothing else of the request is looked at.
+        """
+        if not self._names or (scope["path"] in PROBES and scope.get("method") in ("GET", "HEAD")):
+            return ""
         given = shown_key(scope)
-        if not any([hmac.compare_digest(given, digest) for digest in self._digests]):  # noqa: C419 (all are compared)
+        found = [name for digest, name in self._names.items() if hmac.compare_digest(given, digest)]  # all are compared
+        if not found:
             raise WRONG_KEY
+        return found[0]
 
 
 def shown_key(scope: Scope) -> bytes:

@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.types import Message, Scope
 
 from runners.http import replay
-from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.errors import RelayError, invalid_field, invalid_request, shorten
 from sdxl.request.fields import MAX_REQUEST_BYTES
 
 JSON, FORM = "application/json", "multipart/form-data"
+NOT_COMPRESSED = ("", "identity", "utf-8", "utf8")  # some clients say here what belongs into the content type
 Leave = Callable[[], object]
 """What to do when a client leaves whose request is not to be cancelled."""
 MAX_FILES = 4  # that a form is read with: more than are allowed, so that an error can say which is too many
@@ -39,8 +40,17 @@ class Route:
     """For work that must not be cancelled with its request: what is held while it lasts. May raise RelayError."""
 
     def check_media_type(self, headers: Headers) -> None:
-        """Raises RelayError (415)."""
-        got = headers.get("content-type", JSON).split(";")[0].strip().lower()
+        """Raises RelayError (415) for another type, and for a body that is compressed."""
+        coding = headers.get("content-encoding", "").strip().lower()
+        if coding not in NOT_COMPRESSED:
+            raise RelayError(
+                415,
+                "unsupported_encoding",
+                f"content-encoding: got {shorten(coding)}; allowed: none, the body as it is",
+                field="content-encoding",
+                got=shorten(coding),
+            )
+        got = (headers.get("content-type") or JSON).split(";")[0].strip().lower()
         if got != self.media_type:
             raise RelayError(
                 415,
@@ -49,6 +59,18 @@ class Route:
                 field="content-type",
                 got=got,
             )
+
+    def as_utf_8(self, body: bytes) -> bytes:
+        """JSON without a byte order mark, as files of Windows have one; from UTF-16 and UTF-32, too.
+
+        Raises RelayError (400).
+        """
+        if self.media_type != JSON:
+            return body
+        try:
+            return body.decode(json.detect_encoding(body)).encode()
+        except UnicodeError:
+            raise RelayError(400, "invalid_json", "the body is not text in UTF-8") from None
 
     async def check_fields(self, scope: Scope, body: bytes) -> None:
         """Raises RelayError."""

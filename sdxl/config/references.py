@@ -67,3 +67,14 @@ def located(reference: str, sources: Sources) -> Path:
         raise UnusableFile(
             f"there is no such folder here, and the model hub does not give it ({told}); check the path, or the network"
         ) from error
+
+
+def name_of(reference: str, stage: str) -> str:
+    """What people may call a checkpoint: a hub id or a Bento model as it is, else the folder or the file.
+
+    A folder that is called as its stage is says nothing, so the one around it counts.
+    """
+    path = Path(reference)
+    if not path.exists():
+        return reference
+    return path.parent.name if path.name == stage else path.name.removesuffix(".safetensors")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -16,16 +14,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
+from sdxl.config.access import Keys, Origins, Tokens
 from sdxl.config.backends import BackendName, usable
 from sdxl.config.ending import say_why
 from sdxl.config.presets import PresetName
 from sdxl.config.references import checked
+from sdxl.config.values import FixedRows, Sizes, Urls
 from sdxl.request.loras import LoraFiles
 
 PREFIX = "SDXL_"
@@ -39,42 +39,7 @@ class ConfigurationError(Exception):
     """An `SDXL_…` variable is unknown, or its value cannot be used. The message names it."""
 
 
-def _urls(value: object) -> tuple[str, ...]:
-    urls = tuple(url.strip().rstrip("/") for url in str(value).split(",") if url.strip())
-    for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ValueError(f"{url} is not a URL like http://host:3001")
-    return urls
-
-
-def _sizes(value: object) -> tuple[tuple[int, int], ...]:
-    found = []
-    for size in str(value).split(",") if isinstance(value, str) else ():
-        match = re.fullmatch(r"\s*([1-9]\d{1,4})x([1-9]\d{1,4})\s*", size)
-        if match is None or int(match[1]) % 8 or int(match[2]) % 8:
-            raise ValueError(f"{size} is not a size like 1024x1024, in multiples of 8 pixels")
-        found.append((int(match[1]), int(match[2])))
-    return tuple(found)
-
-
-def _keys(value: object) -> tuple[str, ...]:
-    keys = tuple(key.strip() for key in value.split(",")) if isinstance(value, str) else ()
-    if not all(len(key) >= 16 and key.isascii() and key.isprintable() and " " not in key for key in keys):
-        raise ValueError("every key must have 16 characters at least, of printable ASCII without spaces")
-    return keys
-
-
-def _power_of_two(rows: int) -> int:
-    if rows & (rows - 1):
-        raise ValueError("a power of two is needed: only what divides evenly among threads is computed alike")
-    return rows
-
-
 Reference = Annotated[str, BeforeValidator(checked)]
-Keys = Annotated[tuple[SecretStr, ...], BeforeValidator(_keys)]
-Sizes = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_sizes)]  # (width, height)
-Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
 class Settings(BaseModel):
@@ -84,8 +49,14 @@ class Settings(BaseModel):
 
     base: Reference = str(MINI / "base")
     """The base model's checkpoint: a folder, a .safetensors file, a hub id or a Bento model."""
-    refiner: Reference = str(MINI / "refiner")
-    """The refiner's checkpoint, in the same forms."""
+    base_url: Urls | None = None
+    """URLs of the base's replicas, separated by commas; without it, the entry starts the base on its own host."""
+    refiner_url: Urls | None = None
+    """URLs of the refiner's replicas, in the same way."""
+    refiner: Annotated[Reference | None, BeforeValidator(lambda value: None if value == "none" else value)] = str(
+        MINI / "refiner"
+    )
+    """The refiner's checkpoint in the same forms, or `none`; where `SDXL_BASE` or its URL is set, `none` by default."""
     base_config: Reference = "stabilityai/stable-diffusion-xl-base-1.0"
     """Where a base checkpoint that is a single file gets its configuration and its tokenizers from."""
     refiner_config: Reference = "stabilityai/stable-diffusion-xl-refiner-1.0"
@@ -96,22 +67,25 @@ class Settings(BaseModel):
     """The kind of distilled model that the base is; it sets the sampler, the defaults and the bounds of requests."""
     distilled: Reference | None = None
     """The weights of a distilled model, which go over the base's: a UNet's state or a LoRA."""
-    base_url: Urls | None = None
-    """URLs of the base's replicas, separated by commas; without it, the entry starts the base on its own host."""
-    refiner_url: Urls | None = None
-    """URLs of the refiner's replicas, separated by commas; without it, the entry starts the refiner on its own host."""
     loras: LoraFiles = {}
     """LoRAs of the base that requests may choose: `name=path.safetensors`, separated by commas."""
     refiner_loras: LoraFiles = {}
     """LoRAs of the refiner that requests may choose: `name=path.safetensors`, separated by commas."""
-    runner_token: Annotated[SecretStr, Field(min_length=16)] | None = None
-    """A secret that runners ask for and the entry shows; without it, runners serve only loopback and UNIX sockets."""
+    runner_token: Tokens = ()
+    """A secret of 16 characters or more that runners ask for and the entry shows; two, separated by a comma, while it
+    is changed. Without it, runners serve only loopback and UNIX sockets."""
     runner_open: bool = False
     """Whether runners without a token serve everybody who can reach them."""
     runner_silence_s: Annotated[float, Field(ge=3)] = 30.0
     """Seconds of silence after which a runner counts as lost; a working runner sends something each second."""
     api_keys: Keys = ()
-    """API keys of 16 characters or more, separated by commas; clients must show one. Without keys, all are served."""
+    """API keys of 16 characters or more, separated by commas, each with a name or without: `name:key`. Clients must
+    show one. Without keys, all are served."""
+    cors_origins: Origins = ()
+    """Origins of web pages that may call the server, such as https://app.example.com, separated by commas; `*` is all
+    pages. Without it, only the server's own."""
+    log_format: Literal["text", "json"] = "text"
+    """How the log's lines are written: as text, or as a JSON object each."""
     drain_s: Annotated[float, Field(ge=0)] = 120.0
     """Seconds that accepted work has to end after SIGTERM."""
     max_requests: Annotated[int, Field(ge=1, le=100_000)] = 512
@@ -142,7 +116,7 @@ class Settings(BaseModel):
     """Which job goes first: the one with the least work left, with aging, or the one that came first."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
     """The most rows of one UNet call, at the checkpoint's native size; without it, each stage measures it at start."""
-    fixed_rows: Annotated[int, Field(ge=2, le=64), AfterValidator(_power_of_two)] | None = None
+    fixed_rows: FixedRows | None = None
     """The rows of every UNet call, a power of two; a seed then gives the same bytes under any load."""
     max_jobs: Annotated[int, Field(ge=1, le=100_000)] = 64
     """The most jobs that one runner holds, waiting or running; one more gets a 429."""
@@ -150,14 +124,19 @@ class Settings(BaseModel):
     """The most pixels of one picture."""
     max_upload_mb: Annotated[int, Field(ge=1, le=1_000)] = 20
     """The largest body of a form, in megabytes of 10**6 bytes."""
-    ui: Literal["auto", "off"] = "auto"
-    """Whether there is a page at /ui; `auto` serves it where Gradio is installed."""
+    ui: bool = True
+    """Whether there is a page at /ui."""
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that a request may take, and the most that X-Timeout-S may ask for; what takes longer gets a 504."""
     c2pa_certificate: Path | None = None
     """A PEM file with the signer's certificate and its chain; with SDXL_C2PA_KEY, pictures get content credentials."""
     c2pa_key: Path | None = None
     """A PEM file with that certificate's private key."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_refiner_of_another_base(cls, values: dict[str, object]) -> dict[str, object]:
+        return {"refiner": "none", **values} if values.get("base") or values.get("base_url") else values
 
     @field_validator("offload")
     @classmethod
@@ -205,6 +184,11 @@ class Settings(BaseModel):
         if value is not None and "preset" in info.data and info.data["preset"] is None:
             raise ValueError("SDXL_PRESET must say what kind of model it is")
         return value
+
+    @property
+    def has_refiner(self) -> bool:
+        """Whether there is a refiner stage, on this host or another."""
+        return bool(self.refiner or self.refiner_url)
 
     @property
     def max_upload_bytes(self) -> int:

@@ -18,6 +18,8 @@ from sdxl.errors import RelayError, invalid_field
 from sdxl.request.samplers import SAMPLERS, SamplerName
 
 TRAINING_TIMESTEPS = 1_000
+OF_PREDICTIONS = {"prediction_type", "clip_sample", "clip_sample_range", "sample_max_value", "thresholding",
+                  "dynamic_thresholding_ratio"}  # fmt: skip
 
 
 def diffusers_class(name: SamplerName) -> Any:
@@ -36,15 +38,20 @@ def _prototype(name: SamplerName, config: str) -> Any:
     return diffusers_class(name).from_config(json.loads(config), **SAMPLERS[name].options)
 
 
-def digest(sampler: SchedulerMixin) -> str:
-    """SHA-256 over the sampler's class and configuration: equal digests give equal timesteps.
+def schedule(sampler: SchedulerMixin) -> str:
+    """What of a sampler's configuration decides its timesteps and their noise, as canonical JSON: stages must agree.
 
-    A configuration may also hold what only another class knows, from which it was made; that does not count.
+    How a stage's own UNet is understood does not: a base that predicts noise hands the same latents over as one that
+    predicts velocity. Nor does what only another class knows, from which the configuration was made.
     """
     known = inspect.signature(type(sampler)).parameters
-    config = {key: value for key, value in sampler.config.items() if key in known}
-    canonical = json.dumps([type(sampler).__name__, config], sort_keys=True, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    decisive = {key: value for key, value in sampler.config.items() if key in known and key not in OF_PREDICTIONS}
+    return json.dumps(decisive, sort_keys=True, default=str)
+
+
+def digest(sampler: SchedulerMixin) -> str:
+    """SHA-256 over the sampler's class and schedule: equal digests give equal timesteps."""
+    return hashlib.sha256(f"{type(sampler).__name__} {schedule(sampler)}".encode()).hexdigest()
 
 
 def cutoff_timestep(high_noise_frac: float) -> int:

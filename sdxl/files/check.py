@@ -46,6 +46,10 @@ def check_files(settings: Settings, stages: Iterable[StageName]) -> None:
     """Raises ConfigurationError for what these stages cannot load. What is not on this machine yet is left alone."""
     for stage in stages:
         name = f"SDXL_{stage.upper()}"
+        if getattr(settings, stage) is None:
+            raise ConfigurationError(
+                f"{name}=none: there is no {stage} to serve; where SDXL_BASE is set, it must be, too"
+            )
         with named(name, getattr(settings, stage)):
             path = Path(getattr(settings, stage))
             if path.exists():
@@ -67,8 +71,11 @@ def check_files(settings: Settings, stages: Iterable[StageName]) -> None:
 
 def stages_here(settings: Settings) -> list[StageName]:
     """Those that the entry starts on its own host."""
-    urls: dict[StageName, object] = {"base": settings.base_url, "refiner": settings.refiner_url}
-    return [stage for stage, url in urls.items() if not url]
+    here: dict[StageName, bool] = {
+        "base": not settings.base_url,
+        "refiner": settings.has_refiner and not settings.refiner_url,
+    }
+    return [stage for stage, is_here in here.items() if is_here]
 
 
 def check_stage(stage: StageName, path: Path, *, brings_vae: bool) -> None:

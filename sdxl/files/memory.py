@@ -12,8 +12,10 @@ import psutil
 from sdxl.config.references import UnusableFile
 from sdxl.files.header import Header
 
-# A container's limit, by the second and the first version of Linux's control groups.
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+CGROUPS = (  # a container's limit, and how much of it is used, in versions 2 and 1
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
 
 
 def check_memory(headers: Iterable[Header], bytes_each: int) -> None:
@@ -32,5 +34,5 @@ def memory_limit() -> int:
     limits = [psutil.virtual_memory().total]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     limits += [soft] if soft != resource.RLIM_INFINITY else []
-    texts = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
+    texts = [path.read_text().strip() for path, _ in CGROUPS if path.is_file()]
     return min(limits + [int(text) for text in texts if text.isdigit()])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Identity(BaseModel):
-    """Replicas of one stage must agree in all of it, base and refiner in what is `SHARED`."""
+    """Replicas of one stage must agree in all of it, base and refiner in what is `SHARED` and in the schedule."""
 
     model_config = ConfigDict(frozen=True)
-    SHARED: ClassVar = ("handoff_version", "sampler", "latent_scale")
+    SHARED: ClassVar = ("handoff_version", "latent_scale")
 
     checkpoint: str
     """SHA-256 of the checkpoint's files."""
@@ -19,8 +20,8 @@ class Identity(BaseModel):
     backend: str
     """What computes the models: torch and others differ by a level or two."""
     handoff_version: str
-    sampler: str
-    """SHA-256 of the configuration that samplers are made from, as euler has it: with two, timesteps would not tile."""
+    schedule: str
+    """What decides timesteps and their noise, as euler has it, in canonical JSON: with two, they would not tile."""
     latent_scale: float
     """The VAE's scaling factor, by which latents are multiplied."""
     loras: str = ""
@@ -28,8 +29,7 @@ class Identity(BaseModel):
 
     def disagreements(self, refiner: Identity) -> list[str]:
         """What keeps a base with this identity from working with the refiner; empty if they fit."""
-        return [
-            f"{name}: base {getattr(self, name)}, refiner {getattr(refiner, name)}"
-            for name in self.SHARED
-            if getattr(self, name) != getattr(refiner, name)
-        ]
+        pairs = [(name, getattr(self, name), getattr(refiner, name)) for name in self.SHARED]
+        own, others = json.loads(self.schedule), json.loads(refiner.schedule)
+        pairs += [(key, own.get(key), others.get(key)) for key in sorted({*own, *others})]
+        return [f"{name}: base {base}, refiner {other}" for name, base, other in pairs if base != other]

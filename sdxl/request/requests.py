@@ -6,6 +6,7 @@ A request holds what came, None for what was left out. `GenerationRequest.with_d
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from pydantic import Field, Strict, field_validator
@@ -22,6 +23,7 @@ from sdxl.request.fields import (
     Side,
     Steps,
     Strength,
+    StrictModel,
 )
 from sdxl.request.samplers import SamplerName
 from sdxl.request.settled import Defaults, Edit, Generation, Refinement
@@ -82,16 +84,7 @@ class GenerationRequest(_Request):
         return Generation.model_validate({**own, **_given_to_both(self)})
 
 
-class StreamRequest(GenerationRequest):
-    """A picture from a prompt, with what is to be told meanwhile (`POST /generate_stream`)."""
-
-    previews: Annotated[Integer, Field(ge=0, le=20)] = 0
-    """How many previews to send, spread evenly over all steps."""
-
-    @property
-    def generation(self) -> GenerationRequest:
-        """The request itself."""
-        return GenerationRequest.model_validate(self.model_dump(exclude={"previews"}))
+_PAIRS = tuple(name for name in _Request.model_fields if name.endswith(("_size", "_top_left")))
 
 
 class _FormRequest(_Request):
@@ -102,6 +95,12 @@ class _FormRequest(_Request):
     def _as_text(cls, value: object) -> object:
         """Gives back the text that BentoML has read as JSON in a form's field: a prompt may be `123`."""
         return str(value) if isinstance(value, int | float) else value
+
+    @field_validator(*_PAIRS, mode="before")
+    @classmethod
+    def _as_list(cls, value: object) -> object:
+        """A list of numbers may come as `1024,1024`, for that is how many tools write one in a form."""
+        return json.loads(f"[{value}]") if isinstance(value, str) else value
 
 
 class RefineRequest(_FormRequest):
@@ -135,6 +134,23 @@ class EditRequest(_FormRequest):
             "num_inference_steps": defaults.edit_steps or defaults.num_inference_steps,
         }
         return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **_given_to_both(self)})
+
+
+class _Streamed(StrictModel):
+    previews: Annotated[Integer, Field(ge=0, le=20)] = 0
+    """How many previews to send, spread evenly over all steps."""
+
+
+class GenerateStreamRequest(GenerationRequest, _Streamed):
+    """A `GenerationRequest` with what is to be told meanwhile (`POST /generate_stream`)."""
+
+
+class RefineStreamRequest(RefineRequest, _Streamed):
+    """A `RefineRequest` with what is to be told meanwhile (`POST /refine_stream`)."""
+
+
+class EditStreamRequest(EditRequest, _Streamed):
+    """An `EditRequest` with what is to be told meanwhile (`POST /edit_stream`)."""
 
 
 PictureRequest = GenerationRequest | RefineRequest | EditRequest

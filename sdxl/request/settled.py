@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
-from pydantic import model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from sdxl.request.bounds import Bounds
 from sdxl.request.fields import (
@@ -12,6 +13,7 @@ from sdxl.request.fields import (
     Guidance,
     OpenShare,
     Pair,
+    Prompt,
     RefineMode,
     Seed,
     Side,
@@ -65,6 +67,17 @@ class Refinement(_Settled):
     """A `RefineRequest` with nothing left open."""
 
 
+class About(StrictModel):
+    """What a checkpoint's relay.json may tell people; the page at /ui shows it."""
+
+    name: str | None = None
+    """What the checkpoint is called; without it, what its folder or file is called."""
+    description: str | None = None
+    """What it can draw."""
+    examples: tuple[Prompt, ...] = ()
+    """Prompts that work well."""
+
+
 class Defaults(StrictModel):
     """What a checkpoint's relay.json may set; here, the values of a checkpoint without one."""
 
@@ -83,6 +96,7 @@ class Defaults(StrictModel):
     inpaint_strength: Strength = 0.9999
     """Of an edit with a mask. At 1, diffusers begins with pure noise instead of noise over the original."""
     bounds: Bounds = Bounds()
+    about: About = About()
 
     @property
     def for_refiner(self) -> float:
@@ -92,3 +106,17 @@ class Defaults(StrictModel):
     def of(self, fields: Iterable[str]) -> dict[str, object]:
         """Those of the fields that have a value."""
         return self.model_dump(exclude_none=True, include=set(fields))
+
+
+class Card(BaseModel):
+    """What a runner tells of its checkpoint for people to see. Unlike their identity, replicas need not agree in it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    defaults: Defaults
+
+    @classmethod
+    def of(cls, defaults: Defaults, name: str) -> Self:
+        """`name` is for a checkpoint that does not say what it is called."""
+        return cls(name=defaults.about.name or name, defaults=defaults)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ class Facts:
     services: dict[str, Any]
     """By import string: the service's BentoML name and its routes."""
     metrics: dict[str, list[str]]
-    """A stage's metrics as Prometheus sees them, each with its labels."""
+    """Metrics as Prometheus sees them, each with its labels."""
+    values: dict[str, list[str]]
+    """Labels whose values are known from the start, as `metric{label}`, with these values."""
     cloud: dict[str, Any]
     """deploy/bentocloud.yaml as BentoML understands it; what it does not know is left out."""
     uid: int
@@ -40,6 +44,7 @@ def gather(home: Path) -> Facts:
 def _services() -> dict[str, Any]:
     from _bentoml_impl.server.app import ServiceAppFactory
 
+    from runners.access_log import PROBES
     from runners.base import BaseRunner
     from runners.refiner import RefinerRunner
     from service import SDXLRelay
@@ -48,19 +53,30 @@ def _services() -> dict[str, Any]:
     found = {}
     for service in services:
         service.inject_config()
-        routes = [route.path for route in ServiceAppFactory(service).routes]
+        routes = [*(route.path for route in ServiceAppFactory(service).routes), *PROBES]
         found[service.import_string] = {"name": service.name, "routes": routes}
     return found
 
 
-def _metrics() -> dict[str, list[str]]:
+def _samples() -> list[Any]:
+    """What a process counts that has both stages and the entry, and one request of a client."""
     from prometheus_client import REGISTRY
 
-    from runners.metrics import StageMetrics
-
-    StageMetrics("base")
+    import_module("docs.reference_pages").make_metrics()
     samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
-    return {sample.name: sorted(sample.labels) for sample in samples if sample.name.startswith("sdxl_relay_")}
+    return [sample for sample in samples if sample.name.startswith("sdxl_relay_")]
+
+
+def _metrics(samples: list[Any]) -> dict[str, list[str]]:
+    return {sample.name: sorted(sample.labels) for sample in samples}
+
+
+def _values(samples: list[Any]) -> dict[str, list[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        for label, value in sample.labels.items():
+            found[f"{sample.name}{{{label}}}"].add(value)
+    return {name: sorted(values) for name, values in found.items()}
 
 
 def _cloud() -> dict[str, Any]:
@@ -83,8 +99,14 @@ def _cloud() -> dict[str, Any]:
 def _main() -> None:
     from bentoml._internal.container.generate import DEFAULT_BENTO_ENVS
 
+    services, samples = _services(), _samples()
     facts = Facts(
-        _services(), _metrics(), _cloud(), int(DEFAULT_BENTO_ENVS["uid_gid"]), str(DEFAULT_BENTO_ENVS["path"])
+        services,
+        _metrics(samples),
+        _values(samples),
+        _cloud(),
+        int(DEFAULT_BENTO_ENVS["uid_gid"]),
+        str(DEFAULT_BENTO_ENVS["path"]),
     )
     sys.stdout.write("\n" + json.dumps(vars(facts)) + "\n")
 

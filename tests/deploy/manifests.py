@@ -19,7 +19,7 @@ from tests.service.server import ROOT
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 BUILDS = [*OVERLAYS, "with-hpa"]
-"""Every overlay, and the base with the component that no overlay has."""
+"""Every overlay, and the base with the components that no overlay has."""
 FROM_SECRET = "s" * 64  # stands for a value that is not in the manifests
 
 Object = dict[str, Any]
@@ -40,9 +40,10 @@ def kustomize(folder: Path) -> list[Object]:
 
 
 def kustomize_with_hpa(scratch: Path) -> list[Object]:
-    """The base with components/hpa."""
-    base, component = (os.path.relpath(KUBERNETES / part, scratch) for part in ("base", "components/hpa"))
-    kustomization = {"resources": [base], "components": [component]}
+    """The base with the components that no overlay has."""
+    parts = ("base", "components/hpa", "components/prometheus-operator")
+    base, *components = (os.path.relpath(KUBERNETES / part, scratch) for part in parts)
+    kustomization = {"resources": [base], "components": components}
     (scratch / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return kustomize(scratch)
 

@@ -53,6 +53,15 @@ def test_with_a_token_it_is_asked_for_everywhere(host: str) -> None:
             assert refused.value.status == 401
 
 
+def test_two_tokens_while_one_is_changed() -> None:
+    guarded = door(runner_token=f"{TOKEN},{TOKEN[::-1]}")
+    for token in (TOKEN, TOKEN[::-1]):
+        guarded.check_caller(scope("10.0.0.1", token=f"Bearer {token}"))
+    for token in (f"{TOKEN},{TOKEN[::-1]}", f"{TOKEN}{TOKEN[::-1]}", TOKEN[:8]):
+        with pytest.raises(RelayError):
+            guarded.check_caller(scope("10.0.0.1", token=f"Bearer {token}"))
+
+
 def test_too_many_requests_wait_for_nothing() -> None:
     small = door(max_jobs="1")
     with small.drain.request(), small.drain.request(), pytest.raises(RelayError) as refused:

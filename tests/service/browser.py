@@ -1,27 +1,31 @@
-"""A real browser for the tests of the page: Chromium, without a window."""
+"""A real browser for the tests of the pages: Chromium, without a window."""
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from tests.service.test_disconnect import wait_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PROMPT = "a red cube on top of a blue sphere, yellow background"
-# Notes each change of what is shown: [what is to be seen, the bar, the text, previews so far].
+# Notes each change of what is shown: [what is to be seen, the bar, the text, the preview].
 WATCH = """
 () => {
   window.seen = [];
-  const [bar, text, preview] = ["bar", "status", "preview"].map((name) => document.getElementById(`relay-${name}`));
-  const previews = () => Number(preview.dataset.count ?? 0);
-  const note = () => seen.push([document.body.dataset.relay, bar.value, text.textContent, previews()]);
+  const [show, bar, text, preview] = ["show", "bar", "status", "preview"].map((id) => document.getElementById(id));
+  const note = () => seen.push([show.dataset.state, bar.value, text.textContent, preview.getAttribute("src")]);
   new MutationObserver(note).observe(document.body, {attributes: true, subtree: true, childList: true});
 }
 """
@@ -57,55 +61,93 @@ class Visit:
 
     @classmethod
     def to(cls, browser: Browser, url: str, **options: Any) -> Visit:
-        context = browser.new_context(accept_downloads=True, **options)
-        context.set_default_timeout(60_000)
-        visit = cls(context.new_page())
-        visit.page.on("request", visit._note)
-        visit.page.on(
-            "console", lambda message: visit.complaints.append(message.text) if message.type == "error" else None
-        )
-        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        visit = cls(browser.new_context(accept_downloads=True, **options).new_page())
+        visit.listen()
         visit.open(url)
         return visit
 
-    def open(self, url: str) -> None:
-        self.page.goto(f"{url}/ui/", timeout=60_000)
-        self.page.wait_for_selector("#relay-generate", timeout=60_000)
+    def listen(self) -> None:
+        self.page.set_default_timeout(60_000)
+        self.page.on("request", self._note)
+        self.page.on(
+            "console", lambda message: self.complaints.append(message.text) if message.type == "error" else None
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _note(self, request: Any) -> None:
         if urlsplit(request.url).scheme not in ("blob", "data"):
             self.hosts.add(urlsplit(request.url).netloc)
 
-    def fill(self, *, compares: bool = False, **fields: object) -> None:
-        """Fields by their names in the API."""
-        self.page.get_by_label("Compare with base alone").set_checked(compares)
-        self.page.get_by_label("New seed each time").set_checked("seed" not in fields)
+    def open(self, url: str) -> None:
+        """The page of the server that is at `url`."""
+        self.page.goto(f"{url}/ui/")
+        self.page.wait_for_selector("body[data-ready]")
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.page.wait_for_selector("body[data-ready]")
+
+    def panel(self, selector: str, kind: str = "generate") -> Locator:
+        return self.page.locator(f"#panel-{kind} {selector}")
+
+    def control(self, name: str, kind: str = "generate") -> Locator:
+        """A field by its name in the API."""
+        return self.page.locator(f"#{kind}-{name}")
+
+    def fill(self, kind: str = "generate", *, compares: bool = False, **fields: object) -> None:
+        self.page.evaluate("document.querySelectorAll('form details').forEach((each) => (each.open = true))")
+        if kind == "generate":
+            self.page.set_checked("#compares", compares)
         for name, value in fields.items():
-            self.page.locator(f"#field-{name}").locator("input, textarea").fill(str(value))
+            self.control(name, kind).fill(str(value))
 
-    def generate(self) -> None:
+    def start(self, kind: str = "generate") -> None:
         self.page.evaluate(WATCH)
-        self.page.click("#relay-generate")
+        self.panel(".primary", kind).click()
 
-    def wait_for(self, state: str) -> None:
-        """Until that is to be seen, or a fault is."""
-        self.page.wait_for_function(
-            "state => document.body.dataset.relay === state || document.getElementById('relay-error').textContent",
-            arg=state,
-            timeout=60_000,
-        )
-        assert (self.text("error"), self.page.evaluate("document.body.dataset.relay")) == ("", state)
+    def until(self, condition: Callable[[], object]) -> None:
+        """With the browser's events handled meanwhile; its own waiting would need eval, which the page forbids."""
+
+        def is_so() -> bool:
+            self.page.wait_for_timeout(20)
+            return bool(condition())
+
+        wait_for(is_so)
+
+    def wait_for_picture(self) -> None:
+        """Until it is there, or a fault is."""
+        self.until(lambda: self.state != "working")
+        assert (self.text("error"), self.text("note"), self.state) == ("", "", "picture")
+
+    def make(self, kind: str = "generate") -> None:
+        self.start(kind)
+        self.wait_for_picture()
+
+    @property
+    def state(self) -> str | None:
+        return self.page.locator("#show").get_attribute("data-state")
 
     def text(self, name: str) -> str:
-        return self.page.locator(f"#relay-{name}").text_content() or ""
+        return self.page.locator(f"#{name}").text_content() or ""
 
-    def download(self) -> bytes:
+    def fact(self, term: str) -> str:
+        return self.page.locator(f"#facts dt:text-is('{term}') + dd").text_content() or ""
+
+    def download(self, name: str = "download") -> bytes:
         with self.page.expect_download() as download:
-            self.page.click("#relay-download")
+            self.page.click(f"#{name}")
         return download.value.path().read_bytes()
 
-    def pictures(self) -> list[NDArray[np.uint8]]:
-        """Under the slider, the base's first; uint8 [height, width, 3]."""
-        self.page.wait_for_function("() => document.querySelectorAll('#relay-slider img').length === 2")
-        images = [image.evaluate(PIXELS) for image in self.page.locator("#relay-slider img").all()]
-        return [np.array(each["data"], np.uint8).reshape(each["height"], each["width"], 4)[..., :3] for each in images]
+    def pixels(self, name: str) -> NDArray[np.uint8]:
+        """Of a picture on the page; uint8 [height, width, 3]."""
+        found = self.page.locator(f"#{name}").evaluate(PIXELS)
+        return np.array(found["data"], np.uint8).reshape(found["height"], found["width"], 4)[..., :3]
+
+
+def run_curl(command: str, folder: Path, **environment: str) -> bytes:
+    """Runs a copied command; the one file that it has made."""
+    before = set(folder.iterdir())
+    variables = {**os.environ, **environment}
+    subprocess.run(["bash", "-c", command], cwd=folder, env=variables, check=True, capture_output=True, timeout=60)
+    (made,) = set(folder.iterdir()) - before
+    return made.read_bytes()

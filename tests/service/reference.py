@@ -50,7 +50,7 @@ class Reference:
         return pipeline
 
     def kept(self, what: str, make: Callable[[], Pixels], **asked: Any) -> Pixels:
-        return make() if self.kept_as is None else kept(self.kept_as, what, make, **asked)
+        return make() if self.kept_as is None else kept(self.kept_as, self.checkpoints, what, make, **asked)
 
     def generate(self, **fields: Any) -> Pixels:
         """The fields are those of /generate; those that `_generate` has no default for are passed to both pipelines."""

@@ -62,4 +62,4 @@ def test_a_client_that_leaves_before_its_request_is_complete_is_forgotten(server
 
 def requests_in_progress(server: Server) -> float:
     """What the entry still works on; a server that stops waits for it."""
-    return server.metric("bentoml_service_request_in_progress", service_name="sdxl_relay", endpoint="/generate")
+    return server.metric("sdxl_relay_requests_at_work", endpoint="/generate")

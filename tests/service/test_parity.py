@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sdxl.config.settings import MINI
 from sdxl.request.samplers import SAMPLERS
 from tests.in_process import Studio
 from tests.service.reference import Reference, distance
@@ -75,3 +77,13 @@ def test_every_field(server: Server, reference: Reference, fields: dict[str, Any
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
 def test_every_field_with_epsilon(epsilon: Studio, epsilon_reference: Reference, fields: dict[str, Any]) -> None:
     assert_same(epsilon, epsilon_reference, **fields)
+
+
+def test_a_base_and_a_refiner_of_unlike_prediction_types(
+    epsilon: Studio, mini: Studio, epsilon_checkpoints: Path, tmp_path: Path
+) -> None:
+    """They hand over the same latents: a base that predicts noise, and the mini refiner, which predicts velocity."""
+    (tmp_path / "base").symlink_to(epsilon_checkpoints / "base")
+    (tmp_path / "refiner").symlink_to(MINI / "refiner")
+    for scheduler in ("euler", "dpmpp_2m"):
+        assert_same(Studio(epsilon.base, mini.refiner), Reference(tmp_path), scheduler=scheduler)

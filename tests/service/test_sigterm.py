@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.conftest import MINI
 from tests.service.server import Server, Serving
 from tests.service.split import Split, ask_runner, one, serving_split
 from tests.service.test_disconnect import wait_for
@@ -106,15 +109,15 @@ def test_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_runners_that_come_back(tmp_path: Path, epsilon_checkpoints: Path) -> None:
+def test_runners_that_come_back(tmp_path: Path) -> None:
     """The entry finds a runner that comes back by itself, if it is the right one."""
     with serving_split(tmp_path, SDXL_MAX_ROWS=8) as split, ThreadPoolExecutor(JOBS) as pool:
         split.refiner.stop()
         port = int(split.refiner.server.url.rpartition(":")[2])
-        wrong = one(tmp_path, "refiner", port=port, SDXL_REFINER=epsilon_checkpoints / "refiner")
+        wrong = one(tmp_path, "refiner", port=port, SDXL_REFINER=a_refiner_of_another_spacing(tmp_path / "wrong"))
         wrong.start()
         wrong.wait_until_ready()
-        assert_a_disagreement_is_named(split)
+        assert_a_disagreement_is_named(split.server)
         wrong.stop()
 
         split.refiner.start()
@@ -144,11 +147,17 @@ def assert_a_missing_stage_is_named(split: Split) -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
-def assert_a_disagreement_is_named(split: Split) -> None:
-    wait_for(lambda: bool(httpx.get(f"{split.server.url}/readyz").json()["disagreements"]))
-    answer = httpx.get(f"{split.server.url}/readyz")
-    assert answer.status_code == 503
-    assert answer.json()["disagreements"][0].startswith("sampler: base ")
-    refusal = split.server.post("/generate", json=LONG, headers={"X-Timeout-S": "1"})
-    assert refusal.status_code == 503
-    assert "does not fit the other stage's" in refusal.json()["error"]
+def a_refiner_of_another_spacing(folder: Path) -> Path:
+    shutil.copytree(MINI / "refiner", folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "timestep_spacing": "trailing"}))
+    return folder
+
+
+def assert_a_disagreement_is_named(server: Server) -> None:
+    differs = "timestep_spacing: base leading, refiner trailing"
+    wait_for(lambda: httpx.get(f"{server.url}/readyz").json()["disagreements"] == [differs])
+    refusal = server.post("/generate", json=LONG)
+    assert (refusal.status_code, refusal.json()["code"]) == (503, "stages_do_not_fit")
+    assert differs in refusal.json()["error"]
+    assert server.post("/generate", json={**LONG, "num_inference_steps": 4, "refine": "none"}).is_success

@@ -18,8 +18,11 @@ from sdxl.request.samplers import SamplerName
 from tests.service.server import Server
 from tests.service.test_clients import run_python
 from tests.service.test_disconnect import SLOW, wait_for
+from tests.service.test_edit import a_mask
+from tests.service.test_refine import a_picture, as_png
 
 REQUEST: dict[str, Any] = {"prompt": "a red cube on top of a blue sphere, white background", "seed": 4}
+FILE = ("a.png", as_png(a_picture()), "image/png")
 Event = tuple[str, dict[str, Any]]
 
 
@@ -34,7 +37,10 @@ def events_of(text: str) -> list[Event]:
 
 
 def streamed(server: Server, **fields: Any) -> list[Event]:
-    answer = server.post("/generate_stream", json=fields)
+    return events_in(server.post("/generate_stream", json=fields))
+
+
+def events_in(answer: httpx.Response) -> list[Event]:
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/event-stream")
     return events_of(answer.text)
@@ -54,6 +60,8 @@ def test_the_events_of_a_picture(server: Server) -> None:
         *(("refiner", step, 2) for step in (1, 2)),
     ]
     assert [data["share"] for data in told] == [step / 10 for step in range(1, 11)]
+    assert [data["place"] for name, data in events if name == "queued"] == [0, 0]
+    assert all(data["eta_s"] > 0 for name, data in events if name == "queued")
     assert told[0]["eta_s"] is None
     assert told[-1]["eta_s"] == 0.0
     result = events[-1][1]
@@ -86,13 +94,33 @@ def test_previews_come_closer_to_the_picture_and_leave_it_as_it_is(server: Serve
     assert np.array_equal(picture, server.generate(**fields))
 
 
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [("/refine", {"refiner"}), ("/edit", {"base", "refiner"}), ("/edit with a mask", {"base", "refiner"})],
+)
+def test_a_form_gives_the_same_events(server: Server, path: str, stages: set[str]) -> None:
+    path, *has_mask = path.split(" with ")
+    files = {"image": FILE, **({"mask": ("m.png", as_png(a_mask()), "image/png")} if has_mask else {})}
+    fields = {**REQUEST, "num_inference_steps": 10, "strength": 0.6}
+    events = events_in(server.post(f"{path}_stream", data={**fields, "previews": 3}, files=files))
+    told = [data for name, data in events if name == "progress"]
+    assert {data["stage"] for data in told} == stages
+    assert told[-1]["share"] == 1.0
+    assert len([name for name, _ in events if name == "preview"]) == 3
+    name, result = events[-1]
+    assert (name, result["seed"]) == ("result", 4)
+    assert base64.b64decode(result["picture"]) == server.post(path, data=fields, files=files).content
+
+
 def test_what_is_refused_at_once_has_a_status_of_its_own(server: Server) -> None:
-    by_entry = server.post("/generate_stream", json={"prompt": "a cube", "previews": 21})
-    by_runner = server.post("/generate_stream", json={"prompt": "a cube", "clip_skip": 30})
-    assert [(answer.status_code, answer.json()["field"]) for answer in (by_entry, by_runner)] == [
-        (400, "previews"),
-        (400, "clip_skip"),
+    answers = [
+        server.post("/generate_stream", json={"prompt": "a cube", "previews": 21}),
+        server.post("/generate_stream", json={"prompt": "a cube", "clip_skip": 30}),
+        server.post("/edit_stream", data={"prompt": "a cube", "refine": "sdedit"}, files={"image": FILE}),
+        server.post("/refine_stream", data={"prompt": "a cube"}, files={"image": ("a.png", b"no picture")}),
     ]
+    refused = [(answer.status_code, answer.json()["field"]) for answer in answers]
+    assert refused == [(400, "previews"), (400, "clip_skip"), (400, "refine"), (415, "image")]
 
 
 def test_what_goes_wrong_later_is_the_last_event(server: Server) -> None:
@@ -103,10 +131,17 @@ def test_what_goes_wrong_later_is_the_last_event(server: Server) -> None:
     assert (name, error["status"], error["code"]) == ("error", 504, "timeout")
 
 
-def test_a_client_that_leaves_cancels(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/generate_stream", {"json": SLOW}),
+        ("/edit_stream", {"data": {"prompt": "a", "num_inference_steps": 150}, "files": {"image": FILE}}),
+    ],
+)
+def test_a_client_that_leaves_cancels(server: Server, path: str, body: dict[str, Any]) -> None:
     ended = {"stage": "base", "outcome": "cancelled"}
     cancelled = server.metric("sdxl_relay_jobs_ended_total", **ended)
-    with httpx.stream("POST", f"{server.url}/generate_stream", json=SLOW, timeout=60) as answer:
+    with httpx.stream("POST", f"{server.url}{path}", timeout=60, **body) as answer:
         parts = answer.iter_text()
         while "progress" not in next(parts):
             pass
@@ -125,6 +160,12 @@ async def main():
     async with bentoml.AsyncHTTPClient("http://127.0.0.1:3000") as client:
         return "".join([part async for part in client.generate_stream(prompt="a red cube", num_inference_steps=5)])
 text = asyncio.run(main())
+""",
+    "a form": f"""
+import bentoml, pathlib
+pathlib.Path("a.png").write_bytes(bytes.fromhex("{FILE[1].hex()}"))
+with bentoml.SyncHTTPClient("http://127.0.0.1:3000") as client:
+    text = "".join(client.refine_stream(prompt="a red cube", image=pathlib.Path("a.png"), num_inference_steps=8))
 """,
 }
 

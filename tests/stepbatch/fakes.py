@@ -187,7 +187,12 @@ def denoise_alone(state: Denoising, unet: UNet) -> Tensor:
 
 
 def make_engine(
-    unet: UNet, *, max_rows: int = 8, max_jobs: int = 16, after_tick: Callable[[], None] = lambda: None
+    unet: UNet,
+    *,
+    max_rows: int = 8,
+    max_jobs: int = 16,
+    after_tick: Callable[[], None] = lambda: None,
+    end_early: Callable[[bool], None] = lambda _: None,
 ) -> Engine:
     policy = FirstComeFirstServed(max_rows=max_rows)
-    return Engine(unet, policy, max_jobs=max_jobs, seconds_per_work=1.0, after_tick=after_tick)
+    return Engine(unet, policy, max_jobs=max_jobs, seconds_per_work=1.0, after_tick=after_tick, end_early=end_early)

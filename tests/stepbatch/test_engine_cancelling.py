@@ -142,3 +142,72 @@ def test_a_caller_whose_task_is_cancelled_cancels_its_job() -> None:
     with make_engine(FalseUNet()) as engine:
         asyncio.run(asyncio.wait_for(give_up(), TIMEOUT_S))
         assert engine.stats.cancelled == 1
+
+
+class LongUNet(FalseUNet):
+    """Its first tick lasts until it is told to end early."""
+
+    def __init__(self) -> None:
+        super().__init__(before=self._wait)
+        self.is_at_work = threading.Event()
+        self.told: list[bool] = []
+        self._may_end = threading.Event()
+
+    def end_early(self, is_wanted: bool) -> None:
+        self.told.append(is_wanted)
+        self._may_end.set()
+
+    def _wait(self, call: int) -> None:
+        if call == 1:
+            self.is_at_work.set()
+            assert self._may_end.wait(TIMEOUT_S)
+            raise RuntimeError("it ends early")
+
+
+def test_a_tick_that_nobody_waits_for_ends_early() -> None:
+    unet, jobs = LongUNet(), [make_job(seed=seed) for seed in (1, 2)]
+    engine = make_engine(unet, end_early=unet.end_early)
+    for job in jobs:
+        engine.submit(job)
+    with engine:
+        assert unet.is_at_work.wait(TIMEOUT_S)
+        jobs[0].cancel()
+        assert unet.told == [], "the other one still waits"
+        jobs[1].cancel()
+        other = make_job(seed=3, steps=4)
+        engine.submit(other)
+        other.future.result(TIMEOUT_S)
+        forecast_s = engine.forecast_s(make_job(seed=4))
+    assert unet.told == [True, False]
+    assert (engine.stats.cancelled, engine.stats.done, engine.stats.failed) == (2, 1, 0)
+    assert forecast_s > 0, "half a tick says nothing of the pace"
+
+
+@pytest.mark.parametrize("phase", ["prepare", "finish"])
+def test_so_does_a_preparation_and_a_finish(phase: str) -> None:
+    told: list[bool] = []
+    may_end = threading.Event()
+
+    def end_early(is_wanted: bool) -> None:
+        told.append(is_wanted)
+        may_end.set()
+
+    def prepare() -> Denoising:
+        if phase == "prepare":
+            job.cancel()
+            assert may_end.wait(TIMEOUT_S)
+        return make_denoising(steps=2)
+
+    def finish(latents: Tensor) -> Tensor:
+        job.cancel()
+        assert may_end.wait(TIMEOUT_S)
+        return latents
+
+    job: Job[Tensor] = Job(prepare=prepare, finish=finish, rows=2, size=(8, 8), steps=2)
+    with make_engine(FalseUNet(), end_early=end_early) as engine:
+        engine.submit(job)
+        other = make_job(seed=2)
+        engine.submit(other)
+        other.future.result(TIMEOUT_S)
+    assert told == [True, False]
+    assert engine.stats.cancelled == 1

@@ -140,6 +140,9 @@ class UselessPolicy:
         assert jobs
         return self.answer()
 
+    def in_turn(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        return list(jobs)
+
 
 @pytest.mark.parametrize(
     "answer",

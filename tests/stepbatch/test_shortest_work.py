@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepbatch.engine import Engine
 from stepbatch.job import Job, Phase
 from stepbatch.policy import Policy, RowLimit, ShortestRemainingWork, reason_to_wait
-from tests.stepbatch.fakes import make_job
+from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, make_job
 
 SMALL, LARGE = (1, 1), (2, 2)
 LIMIT = RowLimit(rows=4, pixels=1)
@@ -170,3 +171,20 @@ def test_nobody_starves(seed: int, patience: float, gap_s: float, rows: int) -> 
         before = [other for other in everyone if other.submitted_at <= due[id(job)]]
         theirs_s = sum(other.steps * longest_tick_s + 0.3 for other in before)
         assert ended[id(job)] <= due[id(job)] + theirs_s + 0.05 * len(everyone)
+
+
+def test_the_place_and_the_forecast_go_by_who_goes_first() -> None:
+    """Before the engine has begun: what a long job is told changes with a short one that comes after it."""
+    engine = Engine(FalseUNet(), policy(), max_jobs=3, seconds_per_work=2.0)
+    long, short, last = (make_job(rows=2, size=SMALL, steps=steps) for steps in (10, 3, 20))
+    engine.submit(long)
+    assert (engine.place(long), engine.forecast_s(long)) == (0, 2.0 * 20)
+    engine.submit(short)
+    assert (engine.place(short), engine.forecast_s(short, further_work=5.0)) == (0, 2.0 * (6 + 5))
+    assert (engine.place(long), engine.forecast_s(long)) == (1, 2.0 * (6 + 20))
+    engine.submit(last)
+    assert (engine.place(last), engine.forecast_s(last)) == (2, 2.0 * (6 + 20 + 40))
+    with engine:
+        for job in (long, short, last):
+            job.future.result(TIMEOUT_S)
+            assert engine.place(job) is None

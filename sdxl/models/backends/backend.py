@@ -10,8 +10,15 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-Run = Callable[[Sequence[Tensor]], list[Tensor]]
-"""A model that is loaded: from its inputs, in their order, to its outputs. These are the caller's to keep."""
+
+class Run(Protocol):
+    """A model that is loaded."""
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """From its inputs, in their order, to its outputs. These are the caller's to keep."""
+
+    def end_early(self, is_wanted: bool) -> None:
+        """From another thread: whether a call under way, and all that begin meanwhile, are to raise, where the backend can do that."""
 
 
 Load = Callable[[Path, int], Run]

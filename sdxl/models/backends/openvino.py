@@ -9,10 +9,8 @@ import openvino
 import torch
 from torch import Tensor
 
-from sdxl.models.backends.backend import Run
 
-
-def load(path: Path, threads: int) -> Run:
+def load(path: Path, threads: int) -> Request:
     """See `Backend`."""
     options = {
         "PERFORMANCE_HINT": "LATENCY",  # all threads for one call: the engine makes one at a time
@@ -20,11 +18,19 @@ def load(path: Path, threads: int) -> Run:
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,  # the other runner of this machine would be pinned to the same cores
     }
-    request = openvino.Core().compile_model(path, "CPU", options).create_infer_request()
+    return Request(openvino.Core().compile_model(path, "CPU", options).create_infer_request())
 
-    def run(inputs: Sequence[Tensor]) -> list[Tensor]:
-        # Inputs are shared. Outputs are copied, for the next call writes its own to the same memory.
-        results = request.infer([tensor.contiguous().numpy() for tensor in inputs], share_inputs=True)
+
+class Request:
+    """See `Run`."""
+
+    def __init__(self, request: openvino.InferRequest) -> None:
+        self._request = request
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Inputs are shared. Outputs are copied, for the next call writes its own to the same memory."""
+        results = self._request.infer([tensor.contiguous().numpy() for tensor in inputs], share_inputs=True)
         return [torch.from_numpy(result) for result in results.values()]
 
-    return run
+    def end_early(self, is_wanted: bool) -> None:
+        """Nothing: a call that OpenVINO cancels leaves shapes behind, with which the next one fails."""

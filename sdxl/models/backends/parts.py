@@ -37,7 +37,7 @@ class StandIn(nn.Module):
         """`runs` are those of the model's parts, in their order."""
         super().__init__()
         self.config = config
-        self._runs = runs
+        self.runs = runs
 
 
 class ConvertedUNet(StandIn):
@@ -61,7 +61,7 @@ class ConvertedUNet(StandIn):
         """From n rows to their prediction, [n, 4, h, w]."""
         assert not return_dict
         pooled, ids = added_cond_kwargs["text_embeds"], added_cond_kwargs["time_ids"]
-        (predicted,) = self._runs[0]((sample, timestep.float(), encoder_hidden_states, pooled, ids))
+        (predicted,) = self.runs[0]((sample, timestep.float(), encoder_hidden_states, pooled, ids))
         return (predicted,)
 
 
@@ -70,12 +70,12 @@ class ConvertedVAE(StandIn):
 
     def encode(self, x: Tensor) -> AutoencoderKLOutput:
         """From pixels [n, 3, 8h, 8w], -1 to 1, to the distribution of their latents [n, 4, h, w]."""
-        (moments,) = self._runs[0]((x,))
+        (moments,) = self.runs[0]((x,))
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
 
     def decode(self, z: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
         """From latents [n, 4, h, w] to pixels [n, 3, 8h, 8w]."""
-        (pixels,) = self._runs[1]((z,))
+        (pixels,) = self.runs[1]((z,))
         return DecoderOutput(sample=pixels) if return_dict else (pixels,)
 
 
@@ -88,7 +88,7 @@ class ConvertedTextEncoder(StandIn):
         Pipelines take the first by its place and not by its name, which is not always the one that it has here.
         """
         assert output_hidden_states
-        first, *layers = self._runs[0]((input_ids,))
+        first, *layers = self.runs[0]((input_ids,))
         return BaseModelOutput(last_hidden_state=first, hidden_states=tuple(layers))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from typing import Literal
@@ -21,7 +21,7 @@ from tests.service.server import free_port
 
 Behaviour = Literal["done", "full", "stopping", "silent", "cut", "no end", "bad request", "hangs before", "slow"]
 IDENTITY = Identity(
-    checkpoint="c" * 64, dtype="float32", backend="torch", handoff_version="1", sampler="s" * 64, latent_scale=0.13
+    checkpoint="c" * 64, dtype="float32", backend="torch", handoff_version="1", schedule="{}", latent_scale=0.13
 )
 
 
@@ -34,8 +34,12 @@ def call_metrics() -> CallMetrics:
 class FalseRunner:
     """`behaves` says what it does with each call in turn, and with all that come after the last."""
 
-    def __init__(self, *behaves: Behaviour, identity: Identity = IDENTITY, work: float = 1.0) -> None:
+    def __init__(
+        self, *behaves: Behaviour, identity: Identity = IDENTITY, work: float = 1.0, tokens: Sequence[str] = ()
+    ) -> None:
+        """It lets in who shows one of the tokens; without any, everybody."""
         self.behaves = list(behaves)
+        self.tokens = tokens
         self.identity = identity
         self.work = work
         self.calls = 0
@@ -58,10 +62,15 @@ class FalseRunner:
             self._is_over.set()
             await runner.cleanup()
 
-    async def _ready(self, _: web.Request) -> web.Response:
-        return web.json_response(self.identity.model_dump())
+    def _lets_in(self, request: web.Request) -> bool:
+        return not self.tokens or request.headers.get("authorization") in [f"Bearer {token}" for token in self.tokens]
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        return web.json_response(self.identity.model_dump() if self._lets_in(request) else {})
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
+        if not self._lets_in(request):
+            return _error(401, "wrong_token", {})
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         self.calls += 1
         behaviour = self.behaves.pop(0) if len(self.behaves) > 1 else self.behaves[0]

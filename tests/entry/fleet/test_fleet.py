@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from entry.fleet.fleet import Pair, choose
+from entry.fleet.fleet import Fleet, Pair, choose
+from sdxl.config.settings import MINI, Settings
+from sdxl.denoising.sampler import make_sampler, schedule
+from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
-from tests.entry.fleet.false_runner import IDENTITY
+from tests.entry.fleet.false_runner import IDENTITY, FalseRunner, call_metrics, listening
+
+CONFIG = json.loads((MINI / "base/scheduler/scheduler_config.json").read_text())
 
 OLD = IDENTITY
 NEW = OLD.model_copy(update={"checkpoint": "n" * 64})
@@ -25,7 +34,7 @@ VERSION_2 = OLD.model_copy(update={"handoff_version": "2"})
         ({OLD: 1, NEW: 1}, {OLD: 1}, (NEW, OLD), (NEW, OLD)),
         ({OLD: 3, VERSION_2: 1}, {VERSION_2: 1}, (OLD, OLD), (VERSION_2, VERSION_2)),  # what fits, be it scarce
         ({OLD: 3, VERSION_2: 2}, {OLD: 1, VERSION_2: 2}, (OLD, OLD), (VERSION_2, VERSION_2)),
-        ({OLD: 2}, {VERSION_2: 2}, (OLD, OLD), (None, None)),
+        ({OLD: 2}, {VERSION_2: 2}, (OLD, OLD), (OLD, VERSION_2)),  # each for itself
         ({OLD: 1, NEW: 2}, {}, (OLD, OLD), (NEW, None)),
         ({}, {}, (OLD, OLD), (None, None)),
     ],
@@ -34,6 +43,63 @@ def test_choose(bases: dict[Identity, int], refiners: dict[Identity, int], befor
     assert choose(Counter(bases), Counter(refiners), before) == expected
 
 
+SPACED, VELOCITY = (
+    OLD.model_copy(update={"schedule": schedule(make_sampler("euler", {**CONFIG, **changed}))})
+    for changed in ({"timestep_spacing": "trailing"}, {"prediction_type": "v_prediction"})
+)
+NOISE = OLD.model_copy(update={"schedule": schedule(make_sampler("euler", {**CONFIG, "prediction_type": "epsilon"}))})
+
+
 def test_disagreements_are_named() -> None:
     assert OLD.disagreements(NEW) == []
     assert OLD.disagreements(VERSION_2) == ["handoff_version: base 1, refiner 2"]
+    assert NOISE.disagreements(SPACED) == ["timestep_spacing: base leading, refiner trailing"]
+    assert NOISE.disagreements(VELOCITY) == [], "each stage understands its own UNet"
+
+
+@asynccontextmanager
+async def fleet_of(settings: Settings, **runners: FalseRunner) -> AsyncIterator[Fleet]:
+    """Waits until all are ready."""
+    fleet = Fleet(settings)
+    async with listening(*runners.values()) as urls:
+        fleet.start({name: [url] for name, url in zip(runners, urls, strict=True)})
+        await asyncio.wait_for(fleet.has_been_ready.wait(), 10)
+        yield fleet
+        await fleet.close()
+
+
+@pytest.fixture(autouse=True)
+def _one_set_of_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("entry.fleet.fleet.CallMetrics", lambda _: call_metrics())
+
+
+def test_stages_that_do_not_fit_work_alone() -> None:
+    async def main() -> None:
+        runners = {"base": FalseRunner("done", identity=NOISE), "refiner": FalseRunner("done", identity=SPACED)}
+        async with fleet_of(Settings(), **runners) as fleet:
+            assert fleet.refining("none") == "none"
+            assert [len(stage.ready) for stage in (fleet.base, fleet.refiner)] == [1, 1]
+            differs = "timestep_spacing: base leading, refiner trailing"
+            assert (fleet.report()["ready"], fleet.report()["disagreements"]) == (True, [differs])
+            for asked in (None, "ensemble", "sdedit"):
+                with pytest.raises(RelayError, match=f"allowed: none, .* do not fit: {differs}$") as raised:
+                    fleet.refining(asked)
+                assert (raised.value.status, raised.value.code) == (503, "stages_do_not_fit")
+
+    asyncio.run(main())
+
+
+def test_without_a_refiner() -> None:
+    async def main() -> None:
+        async with fleet_of(Settings(refiner="none"), base=FalseRunner("done")) as fleet:
+            assert [fleet.refining(asked) for asked in (None, "none")] == ["none", "none"]
+            with pytest.raises(
+                RelayError, match=r'^refine: got "sdedit"; allowed: none, for this server has no refiner'
+            ):
+                fleet.refining("sdedit")
+            with pytest.raises(RelayError, match="no refiner") as raised:
+                fleet.check_refiner()
+            assert (raised.value.status, raised.value.code) == (400, "no_refiner")
+            assert set(fleet.report()) == {"ready", "base", "disagreements"}
+
+    asyncio.run(main())

@@ -42,10 +42,11 @@ def test_both_stages_make_one_whole() -> None:
     assert heard[-1].share == 1.0
 
 
-def test_a_heartbeat_is_told_only_if_the_place_has_changed() -> None:
-    places = [2, 2, 2, 1, 1, None, None]
-    heard = told(*(("base", frame(**{**BASE, "place": place})) for place in places))
-    assert [each.place for each in heard] == [2, 1, None]
+def test_a_heartbeat_is_told_only_if_the_place_or_the_forecast_has_changed() -> None:
+    waits: list[dict[str, Any]] = [{"place": place, "eta_s": eta_s} for place, eta_s in ((2, 9.0), (2, 8.0), (1, 8.0))]
+    begun: dict[str, Any] = {"place": None}
+    heard = told(*(("base", frame(**{**BASE, **state})) for state in (*waits, waits[-1], begun, begun)))
+    assert [(each.place, each.eta_s) for each in heard] == [(2, 9.0), (2, 8.0), (1, 8.0), (None, None)]
 
 
 def test_a_preview_is_told_even_after_a_heartbeat_of_the_same_step() -> None:
@@ -68,6 +69,35 @@ def test_the_time_left_goes_by_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) 
     assert heard[0].eta_s is None
     assert [each.eta_s for each in heard[1:]] == pytest.approx([2.0 * (10 - done) for done in range(2, 10)])
     assert all(before > after for before, after in pairwise(each.eta_s or 99 for each in heard[1:]))
+
+
+def test_what_waits_goes_by_the_runners_forecast_and_its_wait_is_not_of_the_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("entry.fleet.progress.time.monotonic", lambda: now)
+    heard: list[Progress] = []
+    follower = Follower(heard.append)
+    follower.hear("base", frame(Kind.ACCEPTED, **{**BASE, "place": 3, "eta_s": 42.0}))
+    for step in range(1, 9):
+        now += 2.0
+        follower.hear("base", frame(**BASE, step=step))
+    follower.to_next_stage()
+    follower.hear("refiner", frame(Kind.ACCEPTED, **{**REFINER, "place": 1, "eta_s": 34.0}))
+    now += 30.0
+    follower.hear("refiner", frame(**REFINER))  # prepared
+    for step in (1, 2):
+        follower.hear("refiner", frame(**REFINER, step=step))
+        now += 2.0
+    assert [each.eta_s for each in heard] == [
+        42.0,
+        None,
+        *[2.0 * (10 - step) for step in range(2, 9)],
+        34.0,
+        None,
+        2.0,
+        0.0,
+    ]
 
 
 def test_a_stage_that_begins_anew_starts_a_new_pace() -> None:

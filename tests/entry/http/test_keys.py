@@ -46,8 +46,26 @@ def test_everything_else_does_not(authorization: str | None) -> None:
     assert FIRST not in raised.value.message
 
 
+def test_a_key_has_the_name_of_its_setting() -> None:
+    both = Keys([SecretStr(f"alice:{FIRST}"), SecretStr(f"bob:{'b' * 16}"), SecretStr("c" * 16)])
+    assert both.names == ["alice", "bob", "unnamed"]
+    assert both.check(scope(f"Bearer {FIRST}")) == "alice"
+    assert both.check(scope(basic(f"bob:{'b' * 16}"))) == "bob"
+    assert both.check(scope(f"Bearer {'c' * 16}")) == "unnamed"
+    assert both.check(scope(f"Bearer alice:{FIRST}")) == "alice", "the setting as a whole"
+    for wrong in ("alice", f"bob:{FIRST}", "alice:", f"ALICE:{FIRST}"):
+        with pytest.raises(RelayError):
+            both.check(scope(f"Bearer {wrong}"))
+
+
+def test_a_name_may_have_two_keys_while_one_is_changed() -> None:
+    both = Keys([SecretStr(f"alice:{FIRST}"), SecretStr(f"alice:{'n' * 16}")])
+    assert both.names == ["alice"]
+    assert [both.check(scope(f"Bearer {key}")) for key in (FIRST, "n" * 16)] == ["alice", "alice"]
+
+
 def test_health_and_metrics_are_open_to_get() -> None:
-    for path in ("/livez", "/readyz", "/healthz", "/metrics"):
+    for path in ("/livez", "/readyz", "/healthz", "/health", "/metrics"):
         KEYS.check(scope(None, path, "GET"))
         with pytest.raises(RelayError):
             KEYS.check(scope(None, path, "POST"))
@@ -57,4 +75,5 @@ def test_health_and_metrics_are_open_to_get() -> None:
 
 
 def test_without_keys_all_is_open() -> None:
-    Keys([]).check(scope(None))
+    assert Keys([]).check(scope(None)) == ""
+    assert Keys([]).names == []

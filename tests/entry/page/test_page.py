@@ -1,117 +1,95 @@
-"""The page's place in the server: when there is one, and what of Gradio is served."""
+"""The page's place in the server, what is served of it, and what it is told of the server."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import re
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from starlette.responses import PlainTextResponse
 
 from entry.http.app import make_app
-from entry.page.bounds import bounds
-from entry.page.mount import Page, add_page
+from entry.page.about import about
+from entry.page.mount import FILES, add_page
 from sdxl.config.settings import Settings
+from sdxl.request.bounds import Bounds
+from sdxl.request.settled import Card, Defaults
+from tests.conftest import MINI
+
+NAMES = sorted(path.name for path in FILES.iterdir())
+OWN = Defaults.model_validate_json((MINI / "base" / "relay.json").read_bytes())
+CARDS = {"base": Card(name="mini", defaults=OWN), "refiner": Card(name="another", defaults=OWN)}
 
 
-def app(settings: Settings) -> FastAPI:
-    return make_app(partial(add_page, settings=settings))
-
-
-def get(app: Any, *paths: str, method: str = "GET") -> list[httpx.Response]:
-    """The answers to requests that are made at once."""
-
-    async def ask() -> list[httpx.Response]:
+def get(path: str, settings: Settings | None = None, method: str = "GET") -> httpx.Response:
+    async def ask() -> httpx.Response:
+        app = make_app(partial(add_page, settings=settings or Settings(), cards=lambda: CARDS))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
-            return await asyncio.gather(*(client.request(method, path) for path in paths))
+            return await client.request(method, path)
 
     return asyncio.run(ask())
 
 
-@pytest.mark.parametrize("path", ["/ui/", "/ui/assets/index.js"])
-def test_without_gradio_there_is_no_page(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setitem(sys.modules, "gradio", None)  # as Python itself marks what cannot be imported
-    (answer,) = get(app(Settings()), path)
-    assert answer.status_code == 404
-    assert "pip install -r requirements-ui.txt" in answer.json()["error"]
-
-
-def test_turned_off() -> None:
-    (answer,) = get(app(Settings(ui="off")), "/ui/")
+@pytest.mark.parametrize("path", ["/ui/", "/ui/main.js", "/ui/server.json"])
+def test_turned_off(path: str) -> None:
+    answer = get(path, Settings(ui=False))
     assert answer.status_code == 404
     assert "SDXL_UI" in answer.json()["error"]
 
 
 def test_the_way_to_the_page_is_relative() -> None:
-    (answer,) = get(app(Settings()), "/ui")
+    answer = get("/ui")
     assert (answer.status_code, answer.headers["location"]) == (307, "ui/")
 
 
-class Loader:
-    """In place of Gradio."""
-
-    def __init__(self, faults: int = 0) -> None:
-        self.calls, self.faults = 0, faults
-
-    def __call__(self) -> tuple[Any, str]:
-        self.calls += 1
-        if self.calls <= self.faults:
-            raise ImportError("a broken installation")
-        return PlainTextResponse("a script"), "<p>the page</p>"
+@pytest.mark.parametrize("path", ["", "server.json", *NAMES])
+def test_what_is_served_may_ask_nobody_else(path: str) -> None:
+    answer = get(f"/ui/{path}")
+    assert answer.status_code == 200
+    assert answer.headers["content-security-policy"].startswith("default-src 'self'; img-src 'self' blob: data:;")
+    assert set(re.findall(r"https?://[^\s\"']+", answer.text)) <= {"http://www.w3.org/2000/svg"}
+    assert get(f"/ui/{path}", method="HEAD").headers["content-type"] == answer.headers["content-type"]
 
 
-def page(loader: Loader) -> FastAPI:
-    app = FastAPI()
-    app.mount("/ui", Page(loader))
-    return app
+@pytest.mark.parametrize("path", ["nothing.js", "../about.py", "%2e%2e/about.py", "..%2fabout.py", "//etc/hostname"])
+def test_nothing_else_is_served(path: str) -> None:
+    assert get(f"/ui/{path}").status_code == 404
 
 
-def test_gradio_is_loaded_once_and_not_before_it_is_asked_for() -> None:
-    loader = Loader()
-    app = page(loader)
-    assert loader.calls == 0
-    first, second = get(app, "/ui/", "/ui/assets/index.js")
-    assert (first.text, second.text) == ("<p>the page</p>", "a script")
-    assert first.headers["content-type"].startswith("text/html")
-    assert loader.calls == 1
-
-
-def test_what_cannot_be_loaded_is_tried_anew() -> None:
-    app = page(Loader(faults=1))
-    assert get(app, "/ui/")[0].status_code == 500
-    assert get(app, "/ui/")[0].status_code == 200
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/ui/config",
-        "/ui/gradio_api/info",
-        "/ui/gradio_api/queue/data?session_hash=a",
-        "/ui/gradio_api/file=/etc/hostname",
-        "/ui/gradio_api/proxy=http://example.com",
-        "/ui/gradio_api/heartbeat/a",
-        "/ui/monitoring",
-    ],
-)
-def test_nothing_else_of_gradio_is_served(path: str) -> None:
-    loader = Loader()
-    assert get(page(loader), path)[0].status_code == 404
-    assert loader.calls == 0
-
-
-@pytest.mark.parametrize("path", ["/ui/", "/ui/gradio_api/upload", "/ui/gradio_api/queue/join", "/ui/assets/index.js"])
+@pytest.mark.parametrize("path", ["", "main.js"])
 def test_nothing_can_be_sent(path: str) -> None:
-    assert get(page(Loader()), path, method="POST")[0].status_code == 404
+    assert get(f"/ui/{path}", method="POST").status_code == 404
 
 
-def test_bounds_for_people() -> None:
-    assert bounds("width") == "64 to 8,192, multiples of 8"
-    assert bounds("high_noise_frac") == "above 0, below 1"
-    assert bounds("strength") == "above 0, to 1"
-    assert bounds("quality") == "1 to 100"
+def test_the_defaults_are_those_that_count() -> None:
+    told = about(CARDS, Settings())
+    assert told["models"] == {"base": "mini", "refiner": "another"}
+    assert told["about"]["examples"][0] == "a red cube on top of a blue sphere, yellow background"
+    defaults: dict[str, dict[str, Any]] = told["defaults"]
+    assert defaults["generate"]["guidance_scale"] == 3.0
+    assert [defaults[kind]["strength"] for kind in ("generate", "edit", "inpaint", "refine")] == [0.3, 0.8, 0.9999, 0.3]
+    assert (defaults["edit"]["refine"], defaults["refine"]["guidance_scale"]) == ("ensemble", 1.0)
+    assert not any({"prompt", "seed"} & each.keys() for each in defaults.values())
+    before_it_is_ready = about({}, Settings.from_environment({"SDXL_API_KEYS": "k" * 16}))
+    assert (before_it_is_ready["models"], before_it_is_ready["asks_for_keys"]) == ({}, True)
+    assert before_it_is_ready["defaults"]["generate"]["width"] == 1024
+
+
+def test_the_checkpoints_bounds_count() -> None:
+    bounds = Bounds(num_inference_steps=(1, 4), scheduler=("euler",))
+    own = OWN.model_copy(update={"num_inference_steps": 4, "bounds": bounds})
+    narrow = about({**CARDS, "base": Card(name="fast", defaults=own)}, Settings())["fields"]
+    wide = about(CARDS, Settings())["fields"]
+    assert (narrow["edit"]["num_inference_steps"]["maximum"], narrow["edit"]["scheduler"]["enum"]) == (4, ["euler"])
+    assert narrow["refine"] == wide["refine"]
+    assert wide["generate"]["width"].items() >= {"minimum": 64, "maximum": 8192, "multipleOf": 8}.items()
+
+
+def test_every_field_of_the_page_is_one_of_the_api() -> None:
+    fields = about(CARDS, Settings())["fields"]
+    on_page = set(re.findall(r'data-field="(\w+)"', (FILES / "index.html").read_text()))
+    assert len(on_page) > 12
+    assert on_page <= set().union(*fields.values())

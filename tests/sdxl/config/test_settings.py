@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sdxl.config.references import name_of
 from sdxl.config.settings import MINI, ConfigurationError, Settings
 
 WEIGHTS = MINI / "base/unet/diffusion_pytorch_model.safetensors"
@@ -12,6 +13,22 @@ WEIGHTS = MINI / "base/unet/diffusion_pytorch_model.safetensors"
 def test_without_variables_the_mini_checkpoint_is_served() -> None:
     settings = Settings.from_environment({"PATH": "/bin"})
     assert (settings.base, settings.refiner) == (str(MINI / "base"), str(MINI / "refiner"))
+
+
+@pytest.mark.parametrize(
+    ("given", "refiner", "has_refiner"),
+    [
+        ({"SDXL_BASE": str(MINI / "base")}, None, False),  # no toy beside a checkpoint of one's own
+        ({"SDXL_BASE_URL": "http://base:3001"}, None, False),
+        ({"SDXL_REFINER": "none"}, None, False),
+        ({"SDXL_BASE": "a/model", "SDXL_REFINER": "a/refiner"}, "a/refiner", True),
+        ({"SDXL_BASE_URL": "http://base:3001", "SDXL_REFINER_URL": "http://refiner:3002"}, None, True),
+        ({"SDXL_REFINER_URL": "http://refiner:3002"}, str(MINI / "refiner"), True),
+    ],
+)
+def test_which_refiner(given: dict[str, str], refiner: str | None, has_refiner: bool) -> None:
+    settings = Settings.from_environment(given)
+    assert (settings.refiner, settings.has_refiner) == (refiner, has_refiner)
 
 
 def test_variables_are_read() -> None:
@@ -33,7 +50,7 @@ def test_variables_are_read() -> None:
         ("SDXL_BASE_URL", "base:3001", "SDXL_BASE_URL=base:3001: Value error, base:3001 is not a URL like http://"),
         ("SDXL_REFINER_URL", "http://a:1, ftp://b", "ftp://b is not a URL"),
         ("SDXL_RUNNER_SILENCE_S", "1", "SDXL_RUNNER_SILENCE_S=1: "),
-        ("SDXL_RUNNER_TOKEN", "short secret", "SDXL_RUNNER_TOKEN=(not shown): Value should have at least 16 items"),
+        ("SDXL_RUNNER_TOKEN", "short secret", "SDXL_RUNNER_TOKEN=(not shown): Value error, every token must have 16"),
         ("SDXL_API_KEYS", "", "SDXL_API_KEYS=(not shown): Value error, every key must have 16 characters at least"),
         ("SDXL_API_KEYS", f"{'k' * 16},short", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
         ("SDXL_API_KEYS", f"{'k' * 16},", "SDXL_API_KEYS=(not shown): Value error, every key must have 16"),
@@ -125,3 +142,27 @@ def test_loras_are_files_where_their_stage_is_and_names_where_it_is_not(tmp_path
     assert [*settings.refiner_loras] == ["finish"]
     with pytest.raises(ConfigurationError, match="there is no file elsewhere"):
         Settings.from_environment(given)
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("stabilityai/stable-diffusion-xl-base-1.0@abc", "stabilityai/stable-diffusion-xl-base-1.0@abc"),
+        ("sdxl:v1", "sdxl:v1"),
+        ("models/dream/base", "dream"),
+        ("models/dream", "dream"),
+        ("models/dream.v2.safetensors", "dream.v2"),
+    ],
+)
+def test_what_people_may_call_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "dream" / "base").mkdir(parents=True)
+    (tmp_path / "models" / "dream.v2.safetensors").touch()
+    assert name_of(reference, "base") == name
+
+
+def test_the_page_can_be_turned_off() -> None:
+    assert Settings.from_environment({}).ui
+    assert not Settings.from_environment({"SDXL_UI": "off"}).ui

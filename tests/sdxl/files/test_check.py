@@ -151,4 +151,8 @@ def test_what_is_not_here_yet_is_left_alone() -> None:
 
 def test_only_stages_of_this_host_are_looked_at() -> None:
     assert stages_here(Settings()) == ["base", "refiner"]
-    assert stages_here(Settings.model_validate({"base_url": "http://a:1"})) == ["refiner"]
+    assert stages_here(Settings.model_validate({"base_url": "http://a:1", "refiner": "a/b"})) == ["refiner"]
+    assert stages_here(Settings.model_validate({"refiner_url": "http://a:1"})) == ["base"]
+    assert stages_here(Settings.model_validate({"refiner": "none"})) == ["base"]
+    with pytest.raises(ConfigurationError, match=r"^SDXL_REFINER=none: there is no refiner to serve"):
+        check_files(Settings.model_validate({"refiner": "none"}), ["refiner"])

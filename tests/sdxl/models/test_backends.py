@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from diffusers import UNet2DConditionModel
 from sdxl.config import backends
 from sdxl.config.settings import ConfigurationError, Settings
 from sdxl.models.checkpoint import Checkpoint, load
+from sdxl.models.interrupt import ending_early
 
 NAMES = ("openvino", "onnxruntime")
 
@@ -77,6 +80,31 @@ def test_memory_does_not_grow_with_the_square_of_the_pixels(converted: Checkpoin
     assert resident_mb("VmHWM") - before < 300 < 2 * (2 * 2 * 6400**2 * 4 / 2**20)
     unet(**inputs(2, 16, 16))
     assert resident_mb() < 1.3 * before
+
+
+@torch.inference_mode()
+def test_onnxruntimes_calls_that_nobody_waits_for_end_early(converted_models: Path) -> None:
+    assert_they_end_early(refiner(backend="onnxruntime", backend_cache=converted_models))
+
+
+@torch.inference_mode()
+def test_torchs_calls_that_nobody_waits_for_end_early(own: Checkpoint) -> None:
+    assert_they_end_early(own)
+
+
+def assert_they_end_early(checkpoint: Checkpoint) -> None:
+    end_early = ending_early(checkpoint, Settings(device="cpu"))
+    unet, vae = checkpoint.pipeline.unet, checkpoint.pipeline.vae
+    large = torch.randn(1, 4, 64, 64)
+    calls: list[Callable[[], object]] = [lambda: unet(**inputs(2, 64, 64)), lambda: vae.decode(large)]
+    for call in calls:
+        timer = threading.Timer(0.2, end_early, (True,))
+        timer.start()
+        with pytest.raises(Exception, match=r"^$|terminate flag"):
+            call()
+        timer.join()
+        end_early(False)
+        unet(**inputs(2, 16, 16))
 
 
 def test_onnxruntime_writes_nothing_into_the_home_folder(tmp_path: Path) -> None:

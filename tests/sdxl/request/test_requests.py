@@ -45,6 +45,20 @@ def test_refine_takes_the_refiners_guidance() -> None:
     assert RefineRequest(prompt="a", seed=1, guidance_scale=4.0).with_defaults(OWN).guidance_scale == 4.0
 
 
+@pytest.mark.parametrize("value", ["1,2", "1, 2", [1, 2]])
+def test_a_pair_in_a_form_may_be_two_numbers_with_a_comma(value: object) -> None:
+    fields: dict[str, Any] = {"original_size": value, "crops_coords_top_left": value}
+    wanted = EditRequest(prompt="a", **fields)
+    assert (wanted.original_size, wanted.crops_coords_top_left) == ((1, 2), (1, 2))
+
+
+@pytest.mark.parametrize("value", ["1", "1,2,3", "a,b", "1;2", "1,", '{"a": 1}', "[1, 2]"])
+def test_anything_else_is_no_pair(value: object) -> None:
+    fields: dict[str, Any] = {"original_size": value}
+    with pytest.raises(ValidationError, match="original_size"):
+        EditRequest(prompt="a", **fields)
+
+
 def test_an_edit_has_strengths_of_its_own() -> None:
     request = EditRequest(prompt="a", seed=1)
     assert request.with_defaults(OWN, has_mask=False).strength == 0.8

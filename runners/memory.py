@@ -1,0 +1,81 @@
+"""Which size of picture fits into the memory that is there: measured once, before the runner is ready."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import torch
+
+from runners.probe import Probe
+from sdxl.config.settings import Settings
+from sdxl.files.memory import CGROUPS
+from sdxl.models.checkpoint import VAE_FACTOR
+from sdxl.models.unet import native_size
+
+LEAST = 48  # latent pixels of a side: what smaller pictures need is lost among what the allocator keeps
+SHARE = 0.4  # of the free memory for a stage's largest picture: the other stage may be at work on this machine, too
+OWN = Path("/proc/self")
+
+logger = logging.getLogger("bentoml.sdxl_relay")
+
+
+def largest_picture_px(probe: Probe, rows: int, settings: Settings) -> int:
+    """The most pixels of a picture that fits, by a tick of `rows` rows and a decoding; at most `max_pixels`.
+
+    Both grow with the pixels. A tick's rows times pixels do not, except that a picture has two rows at least.
+    """
+    device = probe.checkpoint.device
+    size = native_size(probe.checkpoint, settings)
+    larger = (max(LEAST, size[0]), max(LEAST, size[1]))
+    tick = peak_bytes(lambda: probe.tick(rows, size), device)
+    decoding = peak_bytes(lambda: probe.decode(larger), device)
+    if tick is None or decoding is None:
+        return settings.max_pixels
+    per_px = max(2 * tick / (rows * math.prod(size)), decoding / math.prod(larger)) / VAE_FACTOR**2
+    free = free_bytes(device)
+    fitting = int(SHARE * free / per_px)
+    logger.info(
+        "memory of a picture: %.0f MB a megapixel; of %.1f GB free, %.1f megapixels fit",
+        per_px,
+        free / 1e9,
+        fitting / 1e6,
+    )
+    return min(fitting, settings.max_pixels)
+
+
+def peak_bytes(work: Callable[[], object], device: str) -> int | None:
+    """By how much the memory in use grew at most; None where the system does not tell."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc's: what is free in this process would be used again, and not be seen
+    try:
+        (OWN / "clear_refs").write_text("5")  # the peak is now what is in use
+    except OSError:
+        return None
+    before = psutil.Process().memory_info().rss
+    work()
+    (peak_kb,) = re.findall(r"VmHWM:\s+(\d+) kB", (OWN / "status").read_text())
+    return max(0, int(peak_kb) * 1024 - before)
+
+
+def free_bytes(device: str) -> int:
+    """What is free on the GPU, or on the machine and by the container's limit."""
+    if device.startswith("cuda"):
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    free = psutil.virtual_memory().available
+    for limit, used in CGROUPS:
+        with suppress(OSError, ValueError):  # there is no such file, or no limit ("max")
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
