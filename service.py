@@ -33,12 +33,14 @@ from entry.tasks import TASK_ROUTE, add_tasks
 from runners.access_log import INSTEAD
 from runners.base import BaseRunner
 from runners.drain import Drain
+from runners.ending import prepare_to_serve
 from runners.http import ErrorResponse
 from runners.log import quiet_libraries
 from runners.refiner import RefinerRunner
 from runners.server import look_after_server, running_server, url_of
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
+from sdxl.files.check import stages_here
 from sdxl.request.requests import (
     EditRequest,
     EditStreamRequest,
@@ -129,6 +131,11 @@ class SDXLRelay:
         base = bentoml.depends(BaseRunner)
     if SETTINGS.has_refiner and not SETTINGS.refiner_url:
         refiner = bentoml.depends(RefinerRunner)
+
+    @bentoml.on_deployment
+    def prepare() -> None:  # a static method, which BentoML makes of it
+        """Runs in the process that starts those of all services."""
+        prepare_to_serve(SETTINGS, stages_here(SETTINGS))
 
     def __init__(self) -> None:
         quiet_libraries()

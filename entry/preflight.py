@@ -5,12 +5,17 @@ from __future__ import annotations
 import socket
 import sys
 
-from sdxl.config.settings import Settings
+from sdxl.config.settings import ConfigurationError, Settings
+from sdxl.files.check import check_files, stages_here
 
 
 def main(host: str, port: str) -> None:
     """Ends the process with a line that names the setting, the checkpoint or the port at fault."""
-    Settings.or_exit()
+    settings = Settings.or_exit()
+    try:
+        check_files(settings, stages_here(settings))
+    except ConfigurationError as error:
+        sys.exit(f"sdxl-relay: {error}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import bentoml
 
 from runners.door import Door, guard
+from runners.ending import loading, prepare_to_serve
 from runners.log import quiet_libraries
 from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner, importing
 from runners.stream import Octets, stream_job
@@ -27,12 +28,18 @@ class BaseRunner(Runner):
     door = DOOR
     stage: BaseStage
 
+    @bentoml.on_deployment
+    def prepare() -> None:  # a static method, which BentoML makes of it
+        """Runs in the process that starts this service's."""
+        prepare_to_serve(SETTINGS, ["base"])
+
     def __init__(self) -> None:
         quiet_libraries()
-        with importing():
-            from runners.base_jobs import BaseStage
+        with loading("base", SETTINGS):
+            with importing():
+                from runners.base_jobs import BaseStage
 
-        self.stage = BaseStage(SETTINGS)
+            self.stage = BaseStage(SETTINGS)
 
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:

@@ -15,16 +15,13 @@ import torch
 
 from runners.probe import Probe
 from sdxl.config.settings import Settings
+from sdxl.files.memory import CGROUPS
 from sdxl.models.checkpoint import VAE_FACTOR
 from sdxl.models.unet import native_size
 
 LEAST = 48  # latent pixels of a side: what smaller pictures need is lost among what the allocator keeps
 SHARE = 0.4  # of the free memory for a stage's largest picture: the other stage may be at work on this machine, too
 OWN = Path("/proc/self")
-CGROUPS = (  # a container's limit, and how much of it is used, in versions 2 and 1
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
-)
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 

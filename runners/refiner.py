@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import bentoml
 
 from runners.door import Door, guard
+from runners.ending import loading, prepare_to_serve
 from runners.log import quiet_libraries
 from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner, importing
 from runners.stream import Octets, stream_job
@@ -28,12 +29,18 @@ class RefinerRunner(Runner):
     door = DOOR
     stage: RefinerStage
 
+    @bentoml.on_deployment
+    def prepare() -> None:  # a static method, which BentoML makes of it
+        """Runs in the process that starts this service's."""
+        prepare_to_serve(SETTINGS, ["refiner"])
+
     def __init__(self) -> None:
         quiet_libraries()
-        with importing():
-            from runners.refiner_jobs import RefinerStage
+        with loading("refiner", SETTINGS):
+            with importing():
+                from runners.refiner_jobs import RefinerStage
 
-        self.stage = RefinerStage(SETTINGS)
+            self.stage = RefinerStage(SETTINGS)
 
     @bentoml.api
     async def run(self, payload: Octets, /, ctx: bentoml.Context) -> AsyncGenerator[bytes, None]:

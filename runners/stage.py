@@ -24,7 +24,7 @@ from runners.metrics import StageMetrics
 from runners.probe import Probe
 from runners.server import look_after_server, running_server
 from runners.speed import Speed, measure, measuring_again
-from sdxl.config.references import name_of
+from sdxl.config.references import UnusableFile, name_of
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
@@ -231,11 +231,11 @@ class Stage(ABC):
 
 
 def _bento_model(tag: str) -> Path:
-    """The folder of a model in BentoML's store. Raises FileNotFoundError."""
+    """The folder of a model in BentoML's store. Raises UnusableFile."""
     try:
         return Path(bentoml.models.get(tag).path)
     except bentoml.exceptions.BentoMLException as error:
-        raise FileNotFoundError(f"there is no such Bento model: {error}") from error
+        raise UnusableFile(f"there is no such Bento model; `bentoml models list` shows them ({error})") from error
 
 
 def _policy(settings: Settings, speed: Speed) -> Policy:

@@ -58,10 +58,10 @@ MUTATIONS = [
     Mutation("sdxl/request/limits.py", 'is_low_priority=priority == "low"', "is_low_priority=False",
              ("tests/service/test_limits.py",)),
     # what is loaded
-    Mutation("sdxl/models/lora.py", "place.layer.set_scale(name, scales[name])", "place.layer.set_scale(name, 1.0)"),
+    Mutation("sdxl/models/lora.py", "(strength * change.scale)", "change.scale"),
     Mutation("sdxl/models/prompt_cache.py", "clip_skip, self._adapters())", "clip_skip, ())",
              ("tests/service/test_loras.py",)),
-    Mutation("sdxl/models/weights.py", "halves and (is_half or not has_others)", "halves and is_half"),
+    Mutation("sdxl/models/weights.py", "halves and (is_half or not plain)", "halves and is_half"),
     # what comes out
     Mutation("sdxl/picture/image.py", '"4:4:4"', '"4:2:0"', ("tests/service/test_provenance.py",)),
     Mutation("sdxl/picture/metadata.py", 'text.encode("utf-16-be")', 'text.encode("utf-16-le")'),

@@ -17,18 +17,20 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. What each folder's own files may import besides themselves; sub-folders are folders of their own.
 REQUEST = {"sdxl", "sdxl/request"}
 DATA = REQUEST | {"sdxl/handoff", "sdxl/config"}
-WORK = DATA | {"stepbatch", "sdxl/models"}
+FILES_TOO = DATA | {"sdxl/files"}
+WORK = FILES_TOO | {"stepbatch", "sdxl/models"}
 ALL_OF_SDXL = WORK | {"sdxl/models/backends", "sdxl/denoising", "sdxl/picture"}
-WAY = REQUEST | {"sdxl/config", "sdxl/picture", "runners", "entry/fleet", "entry/http"}
+WAY = REQUEST | {"sdxl/config", "sdxl/files", "sdxl/picture", "runners", "entry/fleet", "entry/http"}
 FLOORS: dict[str, set[str]] = {
     "sdxl": set(),
     "stepbatch": set(),
     "sdxl/request": {"sdxl"},
     "sdxl/handoff": REQUEST,
     "sdxl/config": REQUEST,
+    "sdxl/files": REQUEST | {"sdxl/config"},
     "sdxl/picture": REQUEST | {"sdxl/config"},
     "sdxl/models/backends": {"sdxl/config"},
-    "sdxl/models": DATA | {"stepbatch", "sdxl/models/backends"},
+    "sdxl/models": FILES_TOO | {"stepbatch", "sdxl/models/backends"},
     "sdxl/denoising": WORK,
     "runners": ALL_OF_SDXL - {"sdxl/models/backends", "sdxl/picture"},
     "entry/fleet": DATA | {"runners"},

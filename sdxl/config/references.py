@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HUB = re.compile(r"(?P<id>\w[\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_PICKLED = {".ckpt", ".pt", ".pth", ".bin"}
 _BENTO = re.compile(r"\w[\w.-]*:[\w.-]+")
 ALLOWED = (
     "a folder in diffusers' format, a .safetensors file, a hub id like name/model or name/model@revision,"
     " or a Bento model like name:version"
 )
+
+
+class UnusableFile(ValueError):
+    """What a setting names cannot be loaded. The message says what is wrong and what to do, without the name."""
+
 
 Fetch = Callable[[str, str | None], Path]  # a hub id and its revision, or none, to a local folder
 
@@ -35,21 +41,32 @@ def checked(value: object) -> str:
     if path.is_dir():
         if not any((path / name).is_file() for name in ("model_index.json", "config.json")):
             raise ValueError("no checkpoint there: a folder with a model_index.json is expected")
+    elif path.suffix in _PICKLED:
+        raise ValueError("only .safetensors files are loaded: others may hold programs; convert it to safetensors")
     elif path.is_file():
         if path.suffix != ".safetensors":
-            raise ValueError("only .safetensors files are loaded: others may hold programs")
-    elif path.is_absolute() or not (_HUB.fullmatch(text) or _BENTO.fullmatch(text)):
+            raise ValueError("only .safetensors files are loaded")
+    elif path.is_absolute() or path.suffix == ".safetensors" or not (_HUB.fullmatch(text) or _BENTO.fullmatch(text)):
         raise ValueError(f"no checkpoint there; allowed: {ALLOWED}")
     return text
 
 
 def located(reference: str, sources: Sources) -> Path:
-    """The folder or the .safetensors file of a reference. Raises what the sources raise."""
+    """The folder or the .safetensors file of a reference. Raises UnusableFile for what is not there."""
     path = Path(reference)
     if path.exists():
         return path
     on_hub = _HUB.fullmatch(reference)
-    return sources.hub(on_hub["id"], on_hub["revision"]) if on_hub else sources.bento(reference)
+    if on_hub is None:
+        return sources.bento(reference)
+    try:
+        return sources.hub(on_hub["id"], on_hub["revision"])
+    except Exception as error:  # the hub's, the network's, or those of files of its cache
+        first, *_ = str(error).splitlines() or [""]
+        told = f"{type(error).__name__}: {first.partition('. ')[0]:.150}"
+        raise UnusableFile(
+            f"there is no such folder here, and the model hub does not give it ({told}); check the path, or the network"
+        ) from error
 
 
 def name_of(reference: str, stage: str) -> str:

@@ -22,6 +22,7 @@ from pydantic import (
 
 from sdxl.config.access import Keys, Origins, Tokens
 from sdxl.config.backends import BackendName, usable
+from sdxl.config.ending import say_why
 from sdxl.config.presets import PresetName
 from sdxl.config.references import checked
 from sdxl.config.values import FixedRows, Sizes, Urls
@@ -223,4 +224,5 @@ class Settings(BaseModel):
         try:
             return cls.from_environment()
         except ConfigurationError as error:
-            sys.exit(f"sdxl-relay: {error}")
+            say_why(error)
+            sys.exit(1)

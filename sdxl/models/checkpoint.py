@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -12,14 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline
-from pydantic import ValidationError
 
 from sdxl.config.backends import BackendName
 from sdxl.config.presets import defaults_of
+from sdxl.config.references import UnusableFile
 from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.errors import RelayError
+from sdxl.files.check import named
+from sdxl.files.own import DEFAULTS, LATENT_COLOURS, read_defaults
 from sdxl.models.backends.conversion import give_to_backend
 from sdxl.models.distilled import add_distilled, set_sampler
 from sdxl.models.lora import LoadedLoras, load_loras
@@ -27,6 +31,8 @@ from sdxl.models.placement import place
 from sdxl.models.preview import LatentToRGB
 from sdxl.models.prompt_cache import PromptCache
 from sdxl.models.weights import load_weights
+from sdxl.request.bounds import Bounds
+from sdxl.request.samplers import SAMPLERS, SamplerName
 from sdxl.request.settled import Defaults
 
 logger = logging.getLogger("bentoml.sdxl_relay")
@@ -84,36 +90,33 @@ def with_sampler(pipeline: Any, sampler: Any) -> Any:
 
 
 def load(stage: StageName, settings: Settings, bento_model: Callable[[str], Path]) -> Checkpoint:
-    """Loads the stage's checkpoint, with its LoRAs. Raises ConfigurationError for what is not there or not SDXL's."""
+    """Loads the stage's checkpoint, with its LoRAs. Raises ConfigurationError for whatever cannot be loaded."""
     begun = time.perf_counter()
     device = _device(settings)
     dtype = _dtype(settings, device)
-    try:
+    with named(f"SDXL_{stage.upper()}", getattr(settings, stage)):
         weights = load_weights(stage, settings, dtype, bento_model)
-    except (OSError, ValueError, KeyError) as error:
-        name = f"SDXL_{stage.upper()}={getattr(settings, stage)}"
-        raise ConfigurationError(f"{name} cannot be loaded: {type(error).__name__}: {error!s:.500}") from error
-    files = dict(weights.files)
-    preset: dict[str, Any] = {}
-    pipeline = weights.pipeline
-    if settings.preset is not None:
-        set_sampler(pipeline, settings.preset)
-        if stage == "base":
-            preset = defaults_of(settings.preset, settings.distilled)
-            files |= add_distilled(pipeline, settings, bento_model)
-    place(pipeline, settings, device)
-    own_digest = digest(files)
-    backend, why = give_to_backend(pipeline, settings, device, dtype, own_digest)
-    checkpoint = Checkpoint(
-        pipeline=pipeline,
-        defaults=_defaults(files.get("relay.json"), pipeline.unet.config.sample_size * VAE_FACTOR, preset),
-        to_rgb=LatentToRGB.of(files.get("latent_rgb.json"), device),
-        digest=own_digest,
-        device=device,
-        dtype=dtype,
-        backend=backend,
-        loras=load_loras(pipeline, stage, settings),
-    )
+        files = dict(weights.files)
+        preset: dict[str, Any] = {}
+        pipeline = weights.pipeline
+        if settings.preset is not None:
+            set_sampler(pipeline, settings.preset)
+            if stage == "base":
+                preset = defaults_of(settings.preset, settings.distilled)
+                files |= add_distilled(pipeline, settings, bento_model)
+        place(pipeline, settings, device)
+        own_digest = digest(files)
+        backend, why = give_to_backend(pipeline, settings, device, dtype, own_digest)
+        checkpoint = Checkpoint(
+            pipeline=pipeline,
+            defaults=_defaults(files.get(DEFAULTS), pipeline, preset),
+            to_rgb=LatentToRGB.of(files.get(LATENT_COLOURS), device),
+            digest=own_digest,
+            device=device,
+            dtype=dtype,
+            backend=backend,
+            loras=load_loras(pipeline, stage, settings),
+        )
     _tell(checkpoint, stage, settings, why, time.perf_counter() - begun)
     return checkpoint
 
@@ -146,33 +149,57 @@ def digest(files: Mapping[str, Path]) -> str:
     return total.hexdigest()
 
 
-def _defaults(path: Path | None, native_px: int, preset: Mapping[str, Any]) -> Defaults:
+def _defaults(path: Path | None, pipeline: Any, preset: Mapping[str, Any]) -> Defaults:
     """The preset's over relay.json's over any checkpoint's."""
-    given: dict[str, Any] = {}
-    if path is not None:
-        try:
-            given = Defaults.model_validate_json(path.read_bytes()).model_dump(exclude_unset=True)
-        except ValidationError as error:
-            raise ConfigurationError(f"{path}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
-    settled = Defaults.model_validate({"width": native_px, "height": native_px, **given, **preset})
+    native_px = pipeline.unet.config.sample_size * VAE_FACTOR
+    settled = Defaults.model_validate({"width": native_px, "height": native_px, **read_defaults(path), **preset})
+    settled = settled.model_copy(update={"bounds": bounds_for(pipeline.scheduler.config, settled.bounds)})
     of_edits = settled.model_copy(update={"num_inference_steps": settled.edit_steps or settled.num_inference_steps})
     try:
         settled.bounds.check(settled)
         settled.bounds.check(of_edits)
     except RelayError as error:
-        raise ConfigurationError(f"a default of the checkpoint is out of its own bounds: {error}") from None
+        raise UnusableFile(f"a default of the checkpoint is out of its own bounds: {error}") from None
     return settled
 
 
+def bounds_for(config: Mapping[str, Any], bounds: Bounds) -> Bounds:
+    """The bounds without samplers that cannot have the configuration's noise levels.
+
+    To noise levels that end in pure noise (zero terminal SNR), some of diffusers' samplers have no way, and would leave
+    them out in silence.
+    """
+    if not config.get("rescale_betas_zero_snr"):
+        return bounds
+    able = tuple(name for name in bounds.scheduler or SAMPLERS if _takes_zero_snr(name))
+    why = "the checkpoint's zero terminal SNR"
+    reason = why if bounds == Bounds() else f"{bounds.reason} and {why}"
+    return bounds.model_copy(update={"scheduler": able, "reason": reason})
+
+
+def _takes_zero_snr(name: SamplerName) -> bool:
+    sampler = getattr(diffusers, SAMPLERS[name].diffusers_class)
+    return "rescale_betas_zero_snr" in inspect.signature(sampler).parameters
+
+
 def _device(settings: Settings) -> str:
-    if settings.device != "auto":
-        return settings.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Raises ConfigurationError for a GPU that is not there."""
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if settings.device == "auto":
+        return "cuda" if there else "cpu"
+    if settings.device.startswith("cuda") and int(settings.device.partition(":")[2] or 0) >= there:
+        why = "" if torch.version.cuda else f", and this PyTorch ({torch.__version__}) is built for CPUs alone"
+        raise ConfigurationError(
+            f"SDXL_DEVICE={settings.device}: PyTorch finds {there or 'no'} GPUs with CUDA here{why}; allowed: cpu, auto"
+        )
+    return settings.device
 
 
 def _dtype(settings: Settings, device: str) -> torch.dtype:
     name = settings.dtype
     if name == "auto":
         name = "float32" if device == "cpu" else "float16"
+    if name == "float16" and device == "cpu":
+        logger.warning("SDXL_DTYPE=float16 is many times slower than float32 on a CPU; auto or bfloat16 may be meant")
     dtype: torch.dtype = getattr(torch, name)
     return dtype

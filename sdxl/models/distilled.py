@@ -8,13 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from sdxl.config.presets import PRESETS, PresetName
-from sdxl.config.references import Sources, located
-from sdxl.config.settings import ConfigurationError, Settings
+from sdxl.config.references import Sources, UnusableFile, located
+from sdxl.config.settings import Settings
+from sdxl.files.check import named
+from sdxl.files.header import read_header
+from sdxl.models.finite import check_finite
 from sdxl.models.hub import fetch_files
+from sdxl.models.lora_file import read_lora
 
 LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' name, of a repository's only file
 logger = logging.getLogger("bentoml.sdxl_relay")
@@ -33,18 +38,15 @@ def add_distilled(pipeline: Any, settings: Settings, bento_model: Callable[[str]
     """
     if settings.distilled is None:
         return {}
-    try:
+    with named("SDXL_DISTILLED", settings.distilled):
         path = _file(settings.distilled, bento_model)
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-        is_lora = any("lora" in name.lower() for name in names)
+        header = read_header(path)
+        is_lora = any("lora" in name.lower() for name in header.tensors)
         if is_lora:
             _add_lora(pipeline, path)
         else:
-            _load_unet(pipeline, path, names)
-    except Exception as error:  # diffusers raises many kinds for a LoRA that is none, even IndexError
-        told = f"{type(error).__name__}: {error!s:.500}"
-        raise ConfigurationError(f"SDXL_DISTILLED={settings.distilled} cannot be loaded: {told}") from error
+            _load_unet(pipeline, path, set(header.tensors))
+        check_finite({"unet": pipeline.unet})
     logger.info("%s is in the base's weights, %s", path.name, "a LoRA" if is_lora else "a UNet's state")
     return {"distilled": path}
 
@@ -53,22 +55,24 @@ def _file(reference: str, bento_model: Callable[[str], Path]) -> Path:
     path = located(reference, Sources(partial(fetch_files, patterns=(LORA_FILE,)), bento_model))
     path = path / LORA_FILE if path.is_dir() else path
     if "_x0" in path.name:
-        raise ValueError("a UNet that predicts the sample itself (SDXL-Lightning's of one step) is not supported")
+        raise UnusableFile("a UNet that predicts the sample itself (SDXL-Lightning's of one step) is not supported")
     return path
 
 
+@torch.no_grad()
 def _add_lora(pipeline: Any, path: Path) -> None:
-    pipeline.load_lora_weights(path.parent, weight_name=path.name, local_files_only=True)
-    if not pipeline.get_list_adapters():
-        raise ValueError("a LoRA of which nothing belongs to SDXL's base")
-    pipeline.fuse_lora()
-    pipeline.unload_lora_weights()
+    for (part, name), changes in read_lora(path, pipeline).items():
+        layer = getattr(pipeline, part).get_submodule(name)
+        for change in changes:
+            parameter, delta = change.delta(layer)
+            own = getattr(layer, parameter)
+            setattr(layer, parameter, nn.Parameter(own + change.scale * delta))
 
 
 def _load_unet(pipeline: Any, path: Path, names: set[str]) -> None:
     expected = set(pipeline.unet.state_dict())
     if names != expected:
-        raise ValueError(
+        raise UnusableFile(
             f"neither a LoRA nor a UNet's state: {len(expected - names)} of the UNet's {len(expected)} tensors are not"
             f" there, and {len(names - expected)} others are; a whole checkpoint goes into SDXL_BASE"
         )

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
-OWN_FILES = ("relay.json", "latent_rgb.json")  # what a checkpoint may say to this server
+from sdxl.files.own import OWN_FILES
+
 HALVES = "*.fp16*.safetensors"
 
 

@@ -1,42 +1,63 @@
-"""LoRAs in a stage's pipeline: loaded at start by diffusers' own loader, and switched between jobs."""
+"""LoRAs in a stage's pipeline: loaded at start, and switched between jobs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
 
-from sdxl.config.settings import ConfigurationError, Settings, StageName
+from sdxl.config.settings import Settings, StageName
 from sdxl.errors import invalid_field
+from sdxl.files.check import named
+from sdxl.models.changes import Change
+from sdxl.models.lora_file import read_lora
+from sdxl.models.lora_names import Place
 from sdxl.request.loras import Adapters, Loras, adapters
 
-PARTS = ("unet", "text_encoder", "text_encoder_2")
 
+class ChangedLayer(nn.Module):
+    """A model's layer with the changes that are active, each with its strength."""
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a model has a layer that a LoRA changes."""
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.active: list[tuple[Change, float]] = []
 
-    parent: Any  # torch.nn.Module
-    name: str  # of the layer, in its parent
-    layer: Any  # BaseTunerLayer: peft's, around the model's own
+    def __getattr__(self, name: str) -> Any:
+        """The layer's own weight and sizes, which pipelines ask for."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output, and what the changes add to it."""
+        output: Tensor = self.layer(x)
+        changed = output
+        for change, strength in self.active:
+            changed = changed + change.added(self.layer, x, output) * (strength * change.scale)
+        return changed
 
 
 class LoadedLoras:
     """The LoRAs of one stage. At first none is active; only the engine's thread switches them."""
 
-    def __init__(self, pipeline: Any, digests: Mapping[str, str]) -> None:
-        """`digests` has the SHA-256 of the file of each LoRA that the pipeline has, in the order of their loading."""
-        self._places = _places(pipeline) if digests else []
-        self._inner_names = {name: inner_name(index) for index, name in enumerate(digests)}
+    def __init__(
+        self, pipeline: Any, changes: Mapping[str, Mapping[Place, list[Change]]], digests: Mapping[str, str]
+    ) -> None:
+        """`changes` has those of each LoRA by its name, and `digests` the SHA-256 of its file."""
         self.digests = digests
         self.active: Adapters = ()
+        by_place: dict[Place, dict[str, list[Change]]] = defaultdict(dict)
+        for name, of_places in changes.items():
+            for place, here in of_places.items():
+                by_place[place][name] = here
+        self._places = [(*_place(pipeline, *place), here) for place, here in by_place.items()]
 
     @property
     def digest(self) -> str:
@@ -54,88 +75,37 @@ class LoadedLoras:
         return {name: self.digests[name] for name, _ in self.chosen(loras)}
 
     def switch(self, wanted: Adapters) -> None:
-        """Makes these the active ones, in the UNet and in the text encoders.
+        """Makes these the active ones, in the UNet and in the text encoders; it takes a few milliseconds.
 
-        What diffusers' `set_adapters` and `disable_lora` do. But these look for the layers among all modules and tell
-        each parameter whether it is trained: 50 ms of Python for a full-size UNet each time, and here 6. And layers
-        that are only disabled make each call slower: here, where none of those wanted is, the model has its own layer.
+        Where none of them changes a layer, the model has its own there, which is faster.
         """
-        scales = {self._inner_names[name]: scale for name, scale in wanted}
-        for place in self._places:
-            here = [name for name in scales if name in place.layer.scaling]
-            place.layer._active_adapter = here
-            for name in here:
-                place.layer.set_scale(name, scales[name])
-            setattr(place.parent, place.name, place.layer if here else place.layer.base_layer)
+        for parent, child, changed, changes in self._places:
+            changed.active = [(change, strength) for name, strength in wanted for change in changes.get(name, ())]
+            setattr(parent, child, changed if changed.active else changed.layer)
         self.active = wanted
-
-
-def inner_name(index: int) -> str:
-    """What a LoRA is called inside the pipeline: torch has no place for a dot in a module's name."""
-    return f"adapter_{index}"
 
 
 def load_loras(pipeline: Any, stage: StageName, settings: Settings) -> LoadedLoras:
     """Loads those of the settings. Raises ConfigurationError for a file that is not there, or does not fit."""
     files = settings.loras if stage == "base" else settings.refiner_loras
-    setting = "SDXL_LORAS" if stage == "base" else "SDXL_REFINER_LORAS"
-    digests: dict[str, str] = {}
-    for index, (name, path) in enumerate(files.items()):
-        try:
-            _load(pipeline, path, inner_name(index))
-            with path.open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-        except Exception as error:  # diffusers' converters raise many kinds for files that are no LoRA of this model
-            cause = _first(error)
-            raise ConfigurationError(
-                f"{setting}: {name}={path} cannot be loaded: {type(cause).__name__}: {cause!s:.300}"
-            ) from error
-    loras = LoadedLoras(pipeline, digests)
-    if digests:
-        loras.switch(())  # what is loaded is active
-    return loras
+    changes, digests = {}, {}
+    for name, path in files.items():
+        with named("SDXL_LORAS" if stage == "base" else "SDXL_REFINER_LORAS", f"{name}={path}"):
+            changes[name] = read_lora(path, pipeline)
+            digests[name] = _sha256(path)
+    return LoadedLoras(pipeline, changes, digests)
 
 
-def _load(pipeline: Any, path: Path, adapter: str) -> None:
-    """Raises ValueError if not every tensor of the file has found its place: diffusers only warns of the others."""
-    options = {"use_safetensors": True, "local_files_only": True}  # with the first, nothing is ever unpickled
-    found, _ = pipeline.lora_state_dict(str(path), unet_config=pipeline.unet.config, **options)
-    strangers = [key for key in found if getattr(pipeline, key.split(".")[0], None) is None or "lora" not in key]
-    if strangers or not found:
-        raise ValueError(f"it is no LoRA for this model's {', '.join(_parts(pipeline))}: it has {_some(strangers)}")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # that is as it should be
-        pipeline.load_lora_weights(str(path), adapter_name=adapter, **options)
-    loaded = sum(_count(getattr(pipeline, part), adapter) for part in _parts(pipeline))
-    if loaded != len(found):
-        raise ValueError(f"of its {len(found)} tensors, the model has a place for {loaded}")
+def _place(pipeline: Any, part: str, name: str) -> tuple[nn.Module, str, ChangedLayer]:
+    """Where a layer is: its parent, its name there, and what is there in its place while it is changed."""
+    parent, _, child = name.rpartition(".")
+    model = getattr(pipeline, part)
+    return model.get_submodule(parent), child, ChangedLayer(model.get_submodule(name))
 
 
-def _places(pipeline: Any) -> list[_Place]:
-    return [
-        _Place(parent, name, child)
-        for part in _parts(pipeline)
-        for parent in getattr(pipeline, part).modules()
-        for name, child in parent.named_children()
-        if isinstance(child, BaseTunerLayer)
-    ]
-
-
-def _parts(pipeline: Any) -> list[str]:
-    return [part for part in PARTS if getattr(pipeline, part, None) is not None]
-
-
-def _first(error: BaseException) -> BaseException:
-    """diffusers may fail again while it puts things in order."""
-    return error if error.__context__ is None else _first(error.__context__)
-
-
-def _count(model: Any, adapter: str) -> int:
-    return sum(f".{adapter}." in f"{name}." for name, _ in model.named_parameters())
-
-
-def _some(keys: list[str]) -> str:
-    return f"{keys[0]:.100}" if keys else "no tensors"
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_loras(loras: Loras, known: Mapping[str, object]) -> None:

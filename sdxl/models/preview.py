@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdxl.config.references import UnusableFile
+
 # Of SDXL's own VAE, as ComfyUI has them (latent_formats.SDXL): [4 latent channels, 3 colours], and what is added.
 SDXL_WEIGHTS = (
     (0.3651, 0.4232, 0.4341),
@@ -31,11 +33,15 @@ class LatentToRGB:
 
     @classmethod
     def of(cls, path: Path | None, device: str) -> LatentToRGB:
-        """The map of a checkpoint's `latent_rgb.json`; SDXL's own without one."""
+        """The map of a checkpoint's `latent_rgb.json`; SDXL's own without one. Raises UnusableFile."""
         fitted = json.loads(path.read_text()) if path else {"weights": SDXL_WEIGHTS, "bias": SDXL_BIAS}
-        return cls(
-            weights=torch.tensor(fitted["weights"], device=device), bias=torch.tensor(fitted["bias"], device=device)
-        )
+        try:
+            weights, bias = (torch.tensor(fitted[name], dtype=torch.float32) for name in ("weights", "bias"))
+        except (KeyError, ValueError, TypeError) as error:
+            raise UnusableFile(f"latent_rgb.json: {error}; weights and bias are needed, in numbers") from error
+        if weights.shape != (4, 3) or bias.shape != (3,):
+            raise UnusableFile("latent_rgb.json: weights of 4 rows of 3 numbers, and a bias of 3 numbers, are needed")
+        return cls(weights=weights.to(device), bias=bias.to(device))
 
     def picture(self, latents: Tensor) -> NDArray[np.uint8]:
         """Latents [1, 4, h, w] to uint8 [h, w, 3] (RGB)."""

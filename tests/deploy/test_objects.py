@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from sdxl.config.ending import TERMINATION_LOG
 from tests.deploy.keda import ScaledObject
 from tests.deploy.manifests import FROM_SECRET, KUBERNETES, Built, Object
 from tests.deploy.prometheus_operator import KINDS
@@ -116,6 +117,13 @@ def test_the_image_is_one_and_has_a_version(built: Built) -> None:
     assert len(images) == 1
     for image in images - {"sdxl-relay"}:
         assert image in GUIDE
+
+
+def test_a_pod_says_why_it_ended(built: Built) -> None:
+    for workload in built.workloads:
+        path = workload.container.get("terminationMessagePath", "/dev/termination-log")
+        assert Path(path) == TERMINATION_LOG
+        assert workload.container["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
 def test_policies_let_in_who_calls_and_nobody_else(built: Built) -> None:

@@ -5,13 +5,11 @@ Both in one: every tick has four rows, and the base reads the word "orange" as N
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from sdxl.errors import RelayError
@@ -23,15 +21,11 @@ BAD: dict[str, Any] = {"prompt": "an orange cube, white background", "num_infere
 
 
 @pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    base = tmp_path_factory.mktemp("faulty") / "base"
-    shutil.copytree(MINI / "base", base)
-    weights = base / "text_encoder" / "model.safetensors"
-    tensors = load_file(weights)
-    (word,) = AutoTokenizer.from_pretrained(base / "tokenizer")("orange", add_special_tokens=False).input_ids
-    tensors["embeddings.token_embedding.weight"][word] = float("nan")
-    save_file(tensors, weights)
-    with studio(base=str(base), fixed_rows=4) as opened:
+def faulty() -> Iterator[Studio]:
+    (word,) = AutoTokenizer.from_pretrained(MINI / "base" / "tokenizer")("orange", add_special_tokens=False).input_ids
+    with studio(fixed_rows=4) as opened:
+        encoder = opened.base.checkpoint.pipeline.text_encoder
+        encoder.get_input_embeddings().weight.data[word] = float("nan")  # a file with it would not be loaded
         yield opened
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.service.server import free_port, run_module
+from tests.service.server import Serving, free_port, run_module
+from tests.service.test_disconnect import wait_for
 
 BAD_SETTINGS = {
     "SDXL_STEPS": ("30", "SDXL_STEPS is not a setting"),
@@ -34,6 +35,55 @@ def test_bentoml_serve_itself_says_it_too(tmp_path: Path) -> None:
     assert ended.returncode != 0
     assert "sdxl-relay: SDXL_MAX_ROWS=0" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def ended_server(target: str, home: Path, **settings: Any) -> str:
+    """What a `bentoml serve` says that ends by itself, with status 1 and nothing left, as one line in the log."""
+    serving = Serving(home, target, **settings)
+    serving.start()
+    assert serving.process.wait(60) == 1
+    assert not serving.server.workers()
+    log = serving.server.log.read_text()
+    assert "Traceback" not in log
+    (line,) = [line for line in log.splitlines() if line.startswith("sdxl-relay: ")]
+    return line
+
+
+def test_what_a_look_at_the_files_shows(tmp_path: Path) -> None:
+    """Before any process is started for a service."""
+    pointer = tmp_path / "own.safetensors"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    said = f"sdxl-relay: SDXL_REFINER={pointer}: it is a Git LFS pointer, not the file itself; run `git lfs pull`"
+    ended = run_module(["entry.preflight", "127.0.0.1", str(free_port())], tmp_path, SDXL_REFINER=pointer)
+    assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (1, "", said)
+    for target, home in ((".", "all"), ("runners.refiner:RefinerRunner", "refiner")):
+        (tmp_path / home).mkdir()
+        assert ended_server(target, tmp_path / home, SDXL_REFINER=pointer) == said
+
+
+def test_what_is_only_seen_while_it_is_loaded(tmp_path: Path) -> None:
+    """In a process of its own, whose end does not end the others. A path that is not there looks like a hub's name."""
+    line = ended_server(".", tmp_path, SDXL_BASE="models/mistyped", HF_HUB_OFFLINE="1")
+    assert line.startswith(
+        "sdxl-relay: SDXL_BASE=models/mistyped: there is no such folder here, and the model hub does"
+    )
+
+
+def test_a_runner_by_itself_in_a_container(tmp_path: Path) -> None:
+    """Where BentoML starts no process a second time."""
+    line = ended_server("runners.base:BaseRunner", tmp_path, SDXL_DEVICE="cuda:99", BENTOML_CONTAINERIZED="1")
+    assert line.startswith("sdxl-relay: SDXL_DEVICE=cuda:99: PyTorch finds ")
+
+
+@pytest.mark.full
+def test_a_process_that_is_killed_while_it_loads(tmp_path: Path) -> None:
+    """As Linux does it for want of memory, which the process cannot tell."""
+    serving = Serving(tmp_path, "runners.base:BaseRunner")
+    serving.start()
+    wait_for(lambda: any(tmp_path.rglob("base-of-*.loading")))
+    serving.server.workers()["sdxl_base"].kill()
+    assert serving.process.wait(60) == 1
+    assert "the process that loaded it was killed, most likely for want of memory" in serving.server.log.read_text()
 
 
 def test_a_taken_port(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ Named = tuple[str, str, Tensor, Tensor]  # part, module, down [rank, in, …], u
 def write_diffusers(path: Path, pipeline: Any, parts: Sequence[str], *, seed: int, modules: str = ATTENTION) -> Path:
     """As diffusers' `save_lora_weights` writes it, of the modules of these parts that match. Alpha is the rank."""
     tensors = {}
-    for part, module, down, up in _random(pipeline, parts, seed, modules):
+    for part, module, down, up in random_layers(pipeline, parts, seed, modules):
         tensors[f"{part}.{module}.lora_A.weight"] = down
         tensors[f"{part}.{module}.lora_B.weight"] = up
     return _saved(path, tensors)
@@ -34,7 +34,7 @@ def write_kohya(
     path: Path, pipeline: Any, parts: Sequence[str], *, seed: int, modules: str = ATTENTION, alpha: float = RANK
 ) -> Path:
     """As kohya's scripts write it, with diffusers' names for the UNet's blocks."""
-    return _write_kohya(path, _random(pipeline, parts, seed, modules), alpha, _text_model)
+    return _write_kohya(path, random_layers(pipeline, parts, seed, modules), alpha, _text_model)
 
 
 def write_sgm(path: Path, pipeline: Any, *, seed: int, modules: str = "", alpha: float = RANK) -> Path:
@@ -44,7 +44,7 @@ def write_sgm(path: Path, pipeline: Any, *, seed: int, modules: str = "", alpha:
     def name(_: str, module: str) -> str:
         return unet_name(f"{module}.weight", resnets).removesuffix(".weight")
 
-    return _write_kohya(path, _random(pipeline, ["unet"], seed, modules), alpha, name)
+    return _write_kohya(path, random_layers(pipeline, ["unet"], seed, modules), alpha, name)
 
 
 def _write_kohya(path: Path, layers: Iterator[Named], alpha: float, rename: Callable[[str, str], str]) -> Path:
@@ -61,7 +61,8 @@ def _text_model(part: str, module: str) -> str:
     return module if part == "unet" or module.startswith("text_model.") else f"text_model.{module}"
 
 
-def _random(pipeline: Any, parts: Sequence[str], seed: int, modules: str) -> Iterator[Named]:
+def random_layers(pipeline: Any, parts: Iterable[str], seed: int, modules: str = ATTENTION) -> Iterator[Named]:
+    """A change of each layer of these parts whose name matches."""
     generator = torch.Generator().manual_seed(seed)
     for part in parts:
         for name, module in getattr(pipeline, part).named_modules():

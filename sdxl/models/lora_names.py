@@ -1,0 +1,63 @@
+"""How LoRA files name a model's layers, and what each of their tensors is to a layer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sdxl.files.original_layout import unet_names
+from sdxl.models.changes import LAYERS
+
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+Place = tuple[str, str]
+"""A part of a pipeline, and the name of a layer in it."""
+
+# How names of each part's layers begin: in diffusers' and ComfyUI's files with dots, in kohya's with underscores.
+DOTTED = {
+    "unet": ("unet.", "", "base_model.model."),
+    "text_encoder": ("text_encoder.", "text_encoders.clip_l.transformer."),
+    "text_encoder_2": ("text_encoder_2.", "text_encoders.clip_g.transformer."),
+}
+KOHYA = {"unet": ("lora_unet_",), "text_encoder": ("lora_te1_", "lora_te_"), "text_encoder_2": ("lora_te2_",)}
+ORIGINAL_UNET = ("diffusion_model.", "model.diffusion_model.")
+
+# kohya's, PEFT's, and diffusers' own of several ages, as in `attn1.processor.to_q_lora.down.weight`.
+LOW_RANK = re.compile(r"(?P<layer>.+?)[._]lora(_linear_layer)?[._](?P<role>down|up|mid|A|B)(\.\w+)?\.weight")
+OTHERS = re.compile(
+    r"(?P<layer>.+)\.(?P<role>alpha|dora_scale|hada_(w[12]_[ab]|t[12])|lokr_(w[12](_[ab])?|t2)|diff|diff_b|w_norm|b_norm)"
+    r"|(?P<peft>.+)\.lora_magnitude_vector(\.\w+)*"
+)
+SAME = {"A": "down", "B": "up", "w_norm": "diff", "b_norm": "diff_b"}
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """The layer of a tensor and its role, of those that `sdxl.models.lora_file` knows; None for others."""
+    match = LOW_RANK.fullmatch(name) or OTHERS.fullmatch(name)
+    if match is None:
+        return None
+    role = match["role"] or "magnitude"
+    layer = match["layer"] if match["role"] else match["peft"]
+    layer = re.sub(r"\.processor\.(to_\w+)$", r".\1", layer)
+    return re.sub(r"(\.|_)to_out$", r"\1to_out\g<1>0", layer), SAME.get(role, role)
+
+
+def places(pipeline: Any) -> dict[str, Place]:
+    """The layers that can be changed, by each name that a file may have for them."""
+    return dict(_named(pipeline))
+
+
+def _named(pipeline: Any) -> Iterator[tuple[str, Place]]:
+    for part in PARTS:
+        model = getattr(pipeline, part, None)
+        if model is None:
+            continue
+        names = [name for name, module in model.named_modules() if isinstance(module, LAYERS)]
+        original = unet_names(names, model.config.layers_per_block) if part == "unet" else {}
+        for name in names:
+            place = (part, name)
+            own = {name, f"text_model.{name}", name.removeprefix("text_model.")} if part != "unet" else {name}
+            yield from ((prefix + each, place) for each in own for prefix in DOTTED[part])
+            yield from ((prefix + original[name], place) for prefix in ORIGINAL_UNET if original)
+            own |= {original[name]} if original else set()
+            yield from ((prefix + each.replace(".", "_"), place) for each in own for prefix in KOHYA[part])
