@@ -41,7 +41,7 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def small() -> Iterator[Studio]:
     """On a machine with 200 MB of free memory."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=200 * MB))
+        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=200 * MB, total=200 * MB))
         with studio() as opened:
             yield opened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import openvino
@@ -18,7 +19,17 @@ def load(path: Path, threads: int) -> Request:
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,  # the other runner of this machine would be pinned to the same cores
     }
-    return Request(openvino.Core().compile_model(path, "CPU", options).create_infer_request())
+    return Request(_core().compile_model(path, "CPU", options).create_infer_request())
+
+
+@cache
+def _core() -> openvino.Core:
+    """One for the process.
+
+    The thread that makes it gets a signal stack of OpenVINO's, whose memory goes with the core: the next signal of that
+    thread would then end the process.
+    """
+    return openvino.Core()
 
 
 class Request:
