@@ -1,0 +1,116 @@
+"""PNG files by their chunks: Pillow is given those with the pixels, and what the others say is read here.
+
+Pillow refuses a whole picture for a text or a profile of more than 1 MB, of two texts with one name it keeps the last,
+it takes UTF-8 in tEXt for Latin-1, and it compares the transparent colour (tRNS) with levels of another depth.
+"""
+
+from __future__ import annotations
+
+import zlib
+from io import BytesIO
+from typing import Any
+
+from PIL import Image, ImageChops
+from PIL.PngImagePlugin import PngImageFile
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+RAW_EXIF = "Raw profile type exif"
+# By the names that Pillow gives them, for it goes on with EXIF and XMP. exiv2 writes "APP1", ImageMagick "exif".
+TEXTS = {"parameters": "parameters", "sdxl_relay": "sdxl_relay", "XML:com.adobe.xmp": "xmp", RAW_EXIF: RAW_EXIF,
+         "Raw profile type APP1": RAW_EXIF}  # fmt: skip
+MAX_UNPACKED_BYTES = 4_000_000  # of a text or a profile; those of printing presses have 2 MB
+
+_GRAY_SCALE = {"L;2": 255 // 3, "L;4": 255 // 15}
+_LOW_BYTES = {"L;16B": "L;16", "RGB;16B": "RGB;16L"}  # of samples of 16 bits; Pillow decodes one byte at a time
+
+
+class PngFile(PngImageFile):
+    """Pillow's reader for the pixels. `info` has what the rest of the file says, also what comes after the pixels."""
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        self._pixels, said = split(self.fp.read())
+        self.fp = BytesIO(self._pixels)
+        super()._open()
+        self.info |= said
+        if self.mode == "I;16":
+            self._mode, self.tile = "L", [tile._replace(args="L;16B") for tile in self.tile]
+        self._raw_mode = str(self.tile[0].args) if self.tile else ""
+        if (scale := _GRAY_SCALE.get(self._raw_mode)) and "transparency" in self.info:
+            self.info["transparency"] = self.info["transparency"] * scale & 255
+
+    def opacity_of_16_bits(self) -> Image.Image | None:
+        """Mode L: 0 where the transparent colour is, 255 elsewhere. None if there is none, or the depth is not 16."""
+        key = self.info.get("transparency")
+        if key is None or self._raw_mode not in _LOW_BYTES:
+            return None
+        low = PngFile(BytesIO(self._pixels))
+        low.tile = [tile._replace(args=_LOW_BYTES[self._raw_mode]) for tile in low.tile]
+        differs = Image.new("L", self.size)
+        for band, level in enumerate(key if isinstance(key, tuple) else (key,)):
+            for picture, byte in ((self, level >> 8), (low, level & 255)):
+                others = [255 * (found != byte) for found in range(256)]
+                differs = ImageChops.lighter(differs, picture.getchannel(band).point(others))
+        return differs
+
+
+def split(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """A PNG with nothing but its pixels, and what else it says, each by its first chunk: as Pillow's `info`.
+
+    What is broken beside the pixels is left out, and what is broken in them is left to Pillow.
+    """
+    pixels, said = [SIGNATURE], dict[str, Any]()
+    at = len(SIGNATURE)
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        kind, body = data[at + 4 : at + 8], data[at + 8 : end - 4]
+        if kind in PIXELS or end > len(data):
+            pixels.append(data[at:end])
+        else:
+            try:
+                said = {**_said(kind, body), **said}
+            except (ValueError, IndexError, zlib.error):
+                pass
+        at = end
+    return b"".join(pixels), said
+
+
+def _said(kind: bytes, body: bytes) -> dict[str, Any]:
+    match kind:
+        case b"tEXt" | b"zTXt" | b"iTXt":
+            return _text(kind, body)
+        case b"iCCP":
+            return {"icc_profile": _unpacked(body.split(b"\0", 1)[1][1:])}
+        case b"eXIf":
+            return {"exif": body}
+        case b"sRGB":
+            return {"srgb": body[0]}
+        case b"gAMA":
+            return {"gamma": int.from_bytes(body[:4]) / 100_000}
+        case b"cHRM":
+            return {"chromaticity": tuple(int.from_bytes(body[at : at + 4]) / 100_000 for at in range(0, 32, 4))}
+    return {}
+
+
+def _text(kind: bytes, body: bytes) -> dict[str, str | bytes]:
+    key, rest = body.split(b"\0", 1)
+    name = TEXTS.get(key.decode("latin-1"))
+    if name is None:
+        return {}
+    if kind == b"zTXt":
+        rest = _unpacked(rest[1:])
+    elif kind == b"iTXt":
+        is_packed, (_language, _translated, rest) = rest[0], rest[2:].split(b"\0", 2)
+        rest = _unpacked(rest) if is_packed else rest
+    if name == "xmp":
+        return {name: rest}
+    try:
+        return {name: rest.decode()}
+    except UnicodeDecodeError:
+        return {name: rest.decode("latin-1")}
+
+
+def _unpacked(body: bytes) -> bytes:
+    """What would unpack to more is cut off."""
+    return zlib.decompressobj().decompress(body, MAX_UNPACKED_BYTES)
