@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from PIL import Image
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from sdxl.config.settings import ConfigurationError, Settings
 from sdxl.errors import RelayError
@@ -143,11 +143,11 @@ def read_credentials(data: bytes) -> ContentCredentials | None:
     """
     if not any(mark in data for mark in MARKS):
         return None
-    command = [sys.executable, "-P", manifest.__file__, media_type_of(data)]
     try:
+        command = [sys.executable, "-P", manifest.__file__, media_type_of(data)]
         done = subprocess.run(command, input=data, capture_output=True, timeout=MAX_READ_S, check=True)
         return _TOLD.validate_json(done.stdout)
-    except (subprocess.SubprocessError, ValidationError):
+    except (subprocess.SubprocessError, ValueError):  # ValueError: pydantic's, and of a file that is no picture
         return UNREADABLE
 
 

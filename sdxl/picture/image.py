@@ -28,6 +28,7 @@ MEDIA_TYPES: dict[OutputFormat, str] = {"png": "image/png", "jpeg": "image/jpeg"
 MAX_DECODED_PIXELS = 50_000_000  # of an upload before it is scaled down; phones' cameras have 12 to 50 million
 MAX_JPEG_SCANS, MAX_SCANNED_PIXELS = 100, 10**9  # encoders write about ten; a scan of 16 bytes decodes all pixels
 
+
 class PictureError(ValueError):
     """An upload is not a picture that can be used."""
 

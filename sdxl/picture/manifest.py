@@ -40,11 +40,9 @@ MAX_CHARACTERS, MAX_PROBLEMS = 200, 20  # of what is told of anybody's manifest
 
 def told_of(data: bytes, media_type: str) -> dict[str, Any] | None:
     """State, generator, signer and problems of a picture's manifest; None if it has none. Raises whatever it likes."""
-    context = c2pa.Context(c2pa.Settings.from_dict(SDK_SETTINGS))
-    reader = c2pa.Reader.try_create(media_type, BytesIO(data), context=context)
-    if reader is None:
+    store = _store(data, media_type)
+    if store is None:
         return None
-    store = json.loads(reader.json())
     active = store.get("manifests", {}).get(store.get("active_manifest"), {})
     state, problems = store["validation_state"], {problem["code"] for problem in store.get("validation_status", [])}
     if not all(map(_is_whole, active.get("assertions", []))):
@@ -55,6 +53,12 @@ def told_of(data: bytes, media_type: str) -> dict[str, Any] | None:
         "signer": _text((active.get("signature_info") or {}).get("issuer"))[:MAX_CHARACTERS],
         "problems": sorted(problem[:MAX_CHARACTERS] for problem in problems)[:MAX_PROBLEMS],
     }
+
+
+def _store(data: bytes, media_type: str) -> dict[str, Any] | None:
+    context = c2pa.Context(c2pa.Settings.from_dict(SDK_SETTINGS))
+    reader = c2pa.Reader.try_create(media_type, BytesIO(data), context=context)
+    return None if reader is None else json.loads(reader.json())
 
 
 def _is_whole(assertion: dict[str, Any]) -> bool:
@@ -71,22 +75,24 @@ def _generator(manifest: dict[str, Any]) -> str:
     """Manifests of the first version have one text, later ones a list of programs with their versions."""
     info = manifest.get("claim_generator_info")
     first = info[0] if isinstance(info, list) and info else {}
-    named = " ".join(filter(None, (_text(first.get("name")), _text(first.get("version")))))
-    return named or _text(manifest.get("claim_generator"))
+    name, version = _text(first.get("name")), _text(first.get("version"))
+    return f"{name} {version}".strip() if name else _text(manifest.get("claim_generator"))
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _main() -> None:
-    data = sys.stdin.buffer.read()
+def limit_this_process(size_bytes: int) -> None:
+    """For good: time, memory for a picture of this size, no new descriptor (so no socket), no core file."""
+    memory_bytes = MAX_MEMORY_BYTES + 10 * size_bytes
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (memory := MAX_MEMORY_BYTES + 10 * len(data), memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
-    json.dump(told_of(data, sys.argv[1]), sys.stdout)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":
-    _main()
+    picture = sys.stdin.buffer.read()
+    limit_this_process(len(picture))
+    json.dump(told_of(picture, sys.argv[1]), sys.stdout)
