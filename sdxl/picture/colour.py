@@ -20,7 +20,7 @@ BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.03
 Floats = NDArray[np.floating[Any]]
 
 
-def in_srgb(picture: Image.Image, info: Mapping[str, Any]) -> Image.Image:
+def in_srgb(picture: Image.Image, info: Mapping[Any, Any]) -> Image.Image:
     """The picture (L, LA, RGB, RGBA or CMYK) as RGB or RGBA in sRGB.
 
     Its colours are by `info` (Pillow's names): an ICC profile, or a PNG's sRGB, or its gAMA and cHRM. A profile that
@@ -48,7 +48,7 @@ def _by_profile(picture: Image.Image, profile: object) -> Image.Image | None:
         return None
 
 
-def _by_chunks(picture: Image.Image, info: Mapping[str, Any]) -> Image.Image | None:
+def _by_chunks(picture: Image.Image, info: Mapping[Any, Any]) -> Image.Image | None:
     """By gAMA and cHRM (PNG specification, 11.3.2), which count where there is no sRGB and no profile to go by."""
     if "srgb" in info or not {"gamma", "chromaticity"} & info.keys():
         return None

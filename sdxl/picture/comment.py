@@ -56,7 +56,7 @@ def _guessed(text: bytes, *, is_wide: bool) -> str:
     zeros_first, zeros_second = body[::2].count(0), body[1::2].count(0)
     if not order and (is_wide or 4 * max(zeros_first, zeros_second) > len(body)):
         order = "utf-16-le" if zeros_second > zeros_first else "utf-16-be"
-    if order and (zeros_first or zeros_second or not _is_utf8(body)):
+    if order and (zeros_first or zeros_second or not _is_utf8(body) or _NO_TEXT.search(body.decode())):
         return (body + b"\0" * (len(body) % 2)).decode(order, errors="replace").removeprefix("\ufeff")
     return body.removeprefix(_UTF8_MARK).decode("utf-8" if _is_utf8(body) else "latin-1")
 

@@ -99,17 +99,16 @@ def parsed(text: str) -> Parameters | None:
     if len(pairs) < _MIN_PAIRS and not lines[last].startswith(STEPS):
         return None
     negative = next((at for at in range(last) if lines[at].startswith(NEGATIVE)), last)
-    prompts = {"prompt": "\n".join(lines[:negative]).strip()}
+    fields: dict[str, Any] = {"prompt": "\n".join(lines[:negative]).strip()}
     if negative < last:
-        prompts["negative_prompt"] = "\n".join(lines[negative:last]).removeprefix(NEGATIVE).strip()
-    fields: dict[str, Any] = {}
+        fields["negative_prompt"] = "\n".join(lines[negative:last]).removeprefix(NEGATIVE).strip()
     others: dict[str, str] = {}
     for name, value in ((name.strip(), _unquoted(value.strip())) for name, value in pairs):
         read = _READERS.get(name)
         found = None if read is None else read(name, value)
         fields |= found or {}
         others |= {} if found else {name: value}
-    return Parameters(**prompts, **fields, others=others)
+    return Parameters(**fields, others=others)
 
 
 def _unquoted(value: str) -> str:

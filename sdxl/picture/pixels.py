@@ -10,6 +10,8 @@ from PIL.ImageFile import ImageFile
 from sdxl.picture.png import PngFile
 from sdxl.request.fields import MAX_SIDE_PX
 
+Size = tuple[int, int]  # width, height
+
 _ONE_LARGE = threading.Lock()
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,7 +40,7 @@ def in_8_bits(picture: ImageFile) -> Image.Image:
     opacity = picture.opacity_of_16_bits() if isinstance(picture, PngFile) else None
     if opacity is not None:
         picture.putalpha(opacity)
-    elif picture.has_transparency_data and not picture.getbands()[-1] == "A":
+    elif picture.has_transparency_data and picture.getbands()[-1] != "A":
         return picture.convert("LA" if picture.mode in ("1", "L") else "RGBA")
     elif picture.mode in ("1", "P"):
         return picture.convert("L" if picture.mode == "1" else "RGB")
@@ -60,15 +62,18 @@ def flattened(picture: Image.Image, onto: str = "white") -> Image.Image:
     return Image.alpha_composite(background, picture.convert("RGBA")).convert("RGB")
 
 
-def scaled(size: tuple[int, int], max_pixels: int) -> tuple[int, int]:
+def scaled(size: Size, max_pixels: int) -> Size:
+    """The size (width, height) to which `reduced` brings a picture of this size."""
     width, height = size
     factor = min((max_pixels / (width * height)) ** 0.5, MAX_SIDE_PX / max(size))
     if factor >= 1:
         return size
-    return tuple(max(8, int(side * factor) // 8 * 8) for side in size)
+    width, height = (max(8, int(side * factor) // 8 * 8) for side in size)
+    return width, height
 
 
 def orientation(picture: Image.Image) -> int:
+    """What EXIF says of it, 1 to 8; 1, which is upright, if it says nothing that can be read."""
     try:
         return picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises many kinds for broken EXIF, which does not make the picture broken

@@ -7,6 +7,7 @@ it takes UTF-8 in tEXt for Latin-1, and it compares the transparent colour (tRNS
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +20,7 @@ RAW_EXIF = "Raw profile type exif"
 # By the names that Pillow gives them, for it goes on with EXIF and XMP. exiv2 writes "APP1", ImageMagick "exif".
 TEXTS = {"parameters": "parameters", "sdxl_relay": "sdxl_relay", "XML:com.adobe.xmp": "xmp", RAW_EXIF: RAW_EXIF,
          "Raw profile type APP1": RAW_EXIF}  # fmt: skip
+MAX_CHUNKS = 200_000  # a fifth of a second; encoders write one for some 8 KB, and 20 MB hold 1,700,000 empty ones
 MAX_UNPACKED_BYTES = 4_000_000  # of a text or a profile; those of printing presses have 2 MB
 
 _GRAY_SCALE = {"L;2": 255 // 3, "L;4": 255 // 15}
@@ -33,7 +35,7 @@ class PngFile(PngImageFile):
         self._pixels, said = split(self.fp.read())
         self.fp = BytesIO(self._pixels)
         super()._open()
-        self.info |= said
+        self.info.update(said)
         if self.mode == "I;16":
             self._mode, self.tile = "L", [tile._replace(args="L;16B") for tile in self.tile]
         self._raw_mode = str(self.tile[0].args) if self.tile else ""
@@ -58,20 +60,21 @@ class PngFile(PngImageFile):
 def split(data: bytes) -> tuple[bytes, dict[str, Any]]:
     """A PNG with nothing but its pixels, and what else it says, each by its first chunk: as Pillow's `info`.
 
-    What is broken beside the pixels is left out, and what is broken in them is left to Pillow.
+    What is broken beside the pixels is left out, and what is broken in them is left to Pillow. Raises SyntaxError
+    for very many chunks.
     """
     pixels, said = [SIGNATURE], dict[str, Any]()
-    at = len(SIGNATURE)
+    at, chunks = len(SIGNATURE), 0
     while at < len(data):
+        if (chunks := chunks + 1) > MAX_CHUNKS:
+            raise SyntaxError(f"more than {MAX_CHUNKS} chunks")  # as Pillow says what is wrong with a file
         end = at + 12 + int.from_bytes(data[at : at + 4])
         kind, body = data[at + 4 : at + 8], data[at + 8 : end - 4]
         if kind in PIXELS or end > len(data):
             pixels.append(data[at:end])
         else:
-            try:
+            with suppress(ValueError, IndexError, zlib.error):
                 said = {**_said(kind, body), **said}
-            except (ValueError, IndexError, zlib.error):
-                pass
         at = end
     return b"".join(pixels), said
 
