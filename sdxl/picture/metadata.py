@@ -64,8 +64,9 @@ class Metadata:
         text, record = self.parameters or "", as_json(self.record) if self.record else ""
         if output_format == "png":
             chunks = PngInfo()
-            chunks.add_text(TEXT_KEY, text)
-            chunks.add_text(RECORD_KEY, record)
+            for key, value in ((TEXT_KEY, text), (RECORD_KEY, record)):
+                add = chunks.add_text if value.isascii() else chunks.add_itxt  # UTF-8, where tEXt would be Latin-1
+                add(key, value)
             return {"pnginfo": chunks}
         return {"exif": exif_with(text), "xmp": f"{_XMP_BEFORE}{escape(record)}{_XMP_AFTER}".encode()}
 

@@ -57,6 +57,20 @@ def test_both_are_read_back(output_format: OutputFormat) -> None:
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("prompt", ["Ã©", "café", "Â°", "þÿ\0", "\ufeffa", "ÿþ", "a\0b", " a ", "\r\n"], ids=ascii)
+def test_texts_that_look_like_another_encoding(prompt: str, output_format: OutputFormat) -> None:
+    written = Metadata.of(record(f"{prompt}b"))
+    assert read(picture(written, output_format)).record == written.record
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("prompt", ["Ã©", "café", "Â°", "þÿ", " a "], ids=ascii)
+def test_so_does_the_text(prompt: str, output_format: OutputFormat) -> None:
+    written = Metadata.of(record(prompt))
+    assert read(picture(written, output_format)) == written
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_without_metadata_there_is_none(output_format: OutputFormat) -> None:
     data = picture(None, output_format)
     assert read(data) == Metadata(parameters=None, record=None)
