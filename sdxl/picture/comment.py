@@ -1,46 +1,27 @@
 """Texts in EXIF's UserComment: written as AUTOMATIC1111 writes them, read as others do too.
 
 Eight bytes say how a comment is encoded (Exif 2.32, 4.6.5), but not in which byte order, and many writers have their
-own idea: UTF-8 as ASCII or as UNICODE, a byte order mark, no code at all, the type ASCII or BYTE, IFD0 for the place.
+own idea: UTF-8 as ASCII or as UNICODE, a byte order mark, no code at all.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 
-from PIL import ExifTags, Image
-
-TAG = ExifTags.Base.UserComment
-_CODE_BYTES = 8
-_UNDEFINED, _LONG = 7, 4  # types of TIFF's fields
+UNICODE = b"UNICODE\0"
+_CODE_BYTES = len(UNICODE)
 _MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _UTF8_MARK = b"\xef\xbb\xbf"
 _NO_TEXT = re.compile("[\x01-\x08\x0b\x0e-\x1f\x7f-\x9f]")  # cameras put what they like where no code says it is text
 
 
-def exif_with(text: str) -> bytes:
-    """EXIF of one UserComment. Pillow would write it as BYTE, on which several readers fail."""
-    comment = b"UNICODE\0" + text.encode("utf-16-be")
-    at_first, at_second, after = 8, 8 + 18, 8 + 18 + 18  # of a directory of one field: count, field, next directory
-    first = struct.pack(">HHHIII", 1, ExifTags.IFD.Exif, _LONG, 1, at_second, 0)
-    second = struct.pack(">HHHIII", 1, TAG, _UNDEFINED, len(comment), after, 0)
-    return b"Exif\0\0" + struct.pack(">2sHI", b"MM", 42, at_first) + first + second + comment
+def as_comment(text: str) -> bytes:
+    """A text as the value of UserComment."""
+    return UNICODE + text.encode("utf-16-be")
 
 
-def comment_in(picture: Image.Image) -> str | None:
-    """The comment of an opened picture; None if there is none that is text."""
-    try:
-        exif = picture.getexif()
-        found = exif.get_ifd(ExifTags.IFD.Exif).get(TAG) or exif.get(TAG)
-    except Exception:  # Pillow raises many kinds for broken EXIF, which does not make the picture broken
-        return None
-    if isinstance(found, str):  # of the type ASCII
-        found = found.encode("latin-1", errors="replace")
-    return _decoded(found) if isinstance(found, bytes) else None
-
-
-def _decoded(comment: bytes) -> str | None:
+def text_of(comment: bytes) -> str | None:
+    """The text of a comment; None if it is none."""
     code, text = comment[:_CODE_BYTES].rstrip(b"\0 ").upper(), comment[_CODE_BYTES:]
     if code == b"JIS":
         return text.decode("iso2022_jp", errors="replace")

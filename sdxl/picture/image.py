@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from sdxl.picture.colour import in_srgb
+from sdxl.picture.exif import orientation
+from sdxl.picture.jpeg import JpegFile
 from sdxl.picture.metadata import Metadata
-from sdxl.picture.pixels import SIDEWAYS, flattened, orientation, reduced, upright
+from sdxl.picture.pixels import SIDEWAYS, flattened, reduced, upright
 from sdxl.picture.png import SIGNATURE, PngFile
 from sdxl.picture.watermark import is_large_enough, with_watermark
 from sdxl.request.fields import OutputFormat
@@ -104,7 +105,7 @@ def read_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> Im
 def upright_size(upload: bytes | Path, *, max_bytes: int) -> tuple[int, int]:
     """Width and height of an upload as its viewer sees it, before anything is scaled. Decodes no pixel."""
     with opened_picture(upload, max_bytes=max_bytes) as picture:
-        return picture.size[::-1] if orientation(picture) in SIDEWAYS else picture.size
+        return picture.size[::-1] if orientation(picture.info) in SIDEWAYS else picture.size
 
 
 @contextmanager
@@ -124,7 +125,7 @@ def opened_picture(
         picture = reader(BytesIO(data))
         if max_pixels is not None:
             _check_pixels(picture, max_pixels)
-            _check_scans(picture, data)
+            _check_scans(picture)
         yield picture
     except PictureError:
         raise
@@ -145,7 +146,7 @@ def _reader_for(data: bytes) -> type[ImageFile]:
     if data.startswith(SIGNATURE):
         return PngFile
     if data.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile
+        return JpegFile
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return WebPImageFile
     raise UnsupportedPictureError(f"file that begins with {data[:12]!r}, allowed are PNG, JPEG and WebP")
@@ -157,19 +158,9 @@ def _check_pixels(picture: Image.Image, max_pixels: int) -> None:
         raise PictureTooLargeError(f"picture of {size}, allowed are {max_pixels}")
 
 
-def _check_scans(picture: Image.Image, data: bytes) -> None:
+def _check_scans(picture: Image.Image) -> None:
     """Of a JPEG: a scan can be empty, and still costs its decoder all pixels."""
-    if not isinstance(picture, JpegImageFile):
-        return
-    scans = data.count(b"\xff\xda", _first_scan(data))
-    allowed = min(MAX_JPEG_SCANS, MAX_SCANNED_PIXELS // (picture.width * picture.height))
-    if scans > allowed:
-        raise BrokenPictureError(f"JPEG picture of {scans} scans, allowed are {allowed} at this size")
-
-
-def _first_scan(data: bytes) -> int:
-    """Where a JPEG's segments end, in which there may be whole other pictures."""
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1] != 0xDA:
-        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
-    return at
+    if isinstance(picture, JpegFile):
+        allowed = min(MAX_JPEG_SCANS, MAX_SCANNED_PIXELS // (picture.width * picture.height))
+        if picture.scans > allowed:
+            raise BrokenPictureError(f"JPEG picture of {picture.scans} scans, allowed are {allowed} at this size")

@@ -15,7 +15,8 @@ from xml.sax.saxutils import escape
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from sdxl.picture.comment import comment_in, exif_with
+from sdxl.picture.comment import as_comment, text_of
+from sdxl.picture.exif import exif_with, user_comment
 from sdxl.picture.parameters import parameters_text
 from sdxl.picture.record import AnyRecord, as_json, from_json
 from sdxl.request.fields import OutputFormat
@@ -52,7 +53,8 @@ class Metadata:
     def read(cls, picture: Image.Image) -> Self:
         """What an opened picture has, wherever in its file. Raises only what Pillow does for a broken file."""
         text, record = _text_chunk(picture, TEXT_KEY), _text_chunk(picture, RECORD_KEY)
-        text = text if text is not None else comment_in(picture)
+        if text is None and (comment := user_comment(picture.info)) is not None:
+            text = text_of(comment)
         record = record if record is not None else _record_in_xmp(picture)
         return cls(
             parameters=None if text is None else _as_lines(text[:MAX_TEXT_CHARACTERS]),
@@ -68,7 +70,7 @@ class Metadata:
                 add = chunks.add_text if value.isascii() else chunks.add_itxt  # UTF-8, where tEXt would be Latin-1
                 add(key, value)
             return {"pnginfo": chunks}
-        return {"exif": exif_with(text), "xmp": f"{_XMP_BEFORE}{escape(record)}{_XMP_AFTER}".encode()}
+        return {"exif": exif_with(as_comment(text)), "xmp": f"{_XMP_BEFORE}{escape(record)}{_XMP_AFTER}".encode()}
 
 
 def _text_chunk(picture: Image.Image, key: str) -> str | None:

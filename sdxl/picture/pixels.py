@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from sdxl.picture.exif import orientation
 from sdxl.picture.png import PngFile
 from sdxl.request.fields import MAX_SIDE_PX
 
@@ -50,7 +51,7 @@ def in_8_bits(picture: ImageFile) -> Image.Image:
 
 def upright(picture: Image.Image, file: Image.Image) -> Image.Image:
     """Turns a picture as the EXIF of the file that it came from says."""
-    method = _TURNS.get(orientation(file))
+    method = _TURNS.get(orientation(file.info))
     return picture if method is None else picture.transpose(method)
 
 
@@ -70,11 +71,3 @@ def scaled(size: Size, max_pixels: int) -> Size:
         return size
     width, height = (max(8, int(side * factor) // 8 * 8) for side in size)
     return width, height
-
-
-def orientation(picture: Image.Image) -> int:
-    """What EXIF says of it, 1 to 8; 1, which is upright, if it says nothing that can be read."""
-    try:
-        return picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow raises many kinds for broken EXIF, which does not make the picture broken
-        return 1

@@ -7,6 +7,7 @@ it takes UTF-8 in tEXt for Latin-1, and it compares the transparent colour (tRNS
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
@@ -16,10 +17,12 @@ from PIL.PngImagePlugin import PngImageFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-RAW_EXIF = "Raw profile type exif"
-# By the names that Pillow gives them, for it goes on with EXIF and XMP. exiv2 writes "APP1", ImageMagick "exif".
-TEXTS = {"parameters": "parameters", "sdxl_relay": "sdxl_relay", "XML:com.adobe.xmp": "xmp", RAW_EXIF: RAW_EXIF,
-         "Raw profile type APP1": RAW_EXIF}  # fmt: skip
+TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
+# What is read of the others, by its names in Pillow's `info`. exiv2 writes EXIF as "APP1", ImageMagick as "exif".
+TEXTS = {b"parameters": "parameters", b"sdxl_relay": "sdxl_relay", b"XML:com.adobe.xmp": "xmp",
+         b"Raw profile type exif": "exif", b"Raw profile type APP1": "exif"}  # fmt: skip
+OTHERS = {b"iCCP": "icc_profile", b"eXIf": "exif", b"sRGB": "srgb", b"gAMA": "gamma", b"cHRM": "chromaticity"}
+MAX_KEY_BYTES, MAX_TRIES = 80, 3  # of a broken one
 MAX_CHUNKS = 200_000  # a fifth of a second; encoders write one for some 8 KB, and 20 MB hold 1,700,000 empty ones
 MAX_UNPACKED_BYTES = 4_000_000  # of a text or a profile; those of printing presses have 2 MB
 
@@ -58,12 +61,12 @@ class PngFile(PngImageFile):
 
 
 def split(data: bytes) -> tuple[bytes, dict[str, Any]]:
-    """A PNG with nothing but its pixels, and what else it says, each by its first chunk: as Pillow's `info`.
+    """A PNG with nothing but its pixels, and what else it says, each by its first chunk that is whole.
 
     What is broken beside the pixels is left out, and what is broken in them is left to Pillow. Raises SyntaxError
     for very many chunks.
     """
-    pixels, said = [SIGNATURE], dict[str, Any]()
+    pixels, said, tries = [SIGNATURE], dict[str, Any](), Counter[str]()
     at, chunks = len(SIGNATURE), 0
     while at < len(data):
         if (chunks := chunks + 1) > MAX_CHUNKS:
@@ -72,46 +75,48 @@ def split(data: bytes) -> tuple[bytes, dict[str, Any]]:
         kind, body = data[at + 4 : at + 8], data[at + 8 : end - 4]
         if kind in PIXELS or end > len(data):
             pixels.append(data[at:end])
-        else:
+        elif (name := _name(kind, body)) and name not in said and tries[name] < MAX_TRIES:
+            tries[name] += 1
             with suppress(ValueError, IndexError, zlib.error):
-                said = {**_said(kind, body), **said}
+                said[name] = _text(name, kind, body) if kind in TEXT_CHUNKS else _value(kind, body)
         at = end
     return b"".join(pixels), said
 
 
-def _said(kind: bytes, body: bytes) -> dict[str, Any]:
+def _name(kind: bytes, body: bytes) -> str | None:
+    if kind in TEXT_CHUNKS:
+        return TEXTS.get(body[:MAX_KEY_BYTES].split(b"\0", 1)[0])
+    return OTHERS.get(kind)
+
+
+def _value(kind: bytes, body: bytes) -> Any:
     match kind:
-        case b"tEXt" | b"zTXt" | b"iTXt":
-            return _text(kind, body)
         case b"iCCP":
-            return {"icc_profile": _unpacked(body.split(b"\0", 1)[1][1:])}
-        case b"eXIf":
-            return {"exif": body}
+            return _unpacked(body.split(b"\0", 1)[1][1:])
         case b"sRGB":
-            return {"srgb": body[0]}
+            return body[0]
         case b"gAMA":
-            return {"gamma": int.from_bytes(body[:4]) / 100_000}
+            return int.from_bytes(body[:4]) / 100_000
         case b"cHRM":
-            return {"chromaticity": tuple(int.from_bytes(body[at : at + 4]) / 100_000 for at in range(0, 32, 4))}
-    return {}
+            return tuple(int.from_bytes(body[at : at + 4]) / 100_000 for at in range(0, 32, 4))
+    return body
 
 
-def _text(kind: bytes, body: bytes) -> dict[str, str | bytes]:
-    key, rest = body.split(b"\0", 1)
-    name = TEXTS.get(key.decode("latin-1"))
-    if name is None:
-        return {}
+def _text(name: str, kind: bytes, body: bytes) -> str | bytes:
+    _key, text = body.split(b"\0", 1)
     if kind == b"zTXt":
-        rest = _unpacked(rest[1:])
+        text = _unpacked(text[1:])
     elif kind == b"iTXt":
-        is_packed, (_language, _translated, rest) = rest[0], rest[2:].split(b"\0", 2)
-        rest = _unpacked(rest) if is_packed else rest
+        is_packed, (_language, _translated, text) = text[0], text[2:].split(b"\0", 2)
+        text = _unpacked(text) if is_packed else text
+    if name == "exif":  # after three lines, in hexadecimal
+        return bytes.fromhex(text.decode("ascii").split("\n", 3)[3])
     if name == "xmp":
-        return {name: rest}
+        return text
     try:
-        return {name: rest.decode()}
+        return text.decode()
     except UnicodeDecodeError:
-        return {name: rest.decode("latin-1")}
+        return text.decode("latin-1")
 
 
 def _unpacked(body: bytes) -> bytes:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from sdxl.picture.comment import exif_with
+from sdxl.picture.comment import as_comment
+from sdxl.picture.exif import exif_with
 from sdxl.picture.metadata import Metadata
 from sdxl.request.fields import OutputFormat
 from tests.sdxl.picture.pictures import encoded, png_with
@@ -51,7 +52,7 @@ def test_ours_is_of_the_type_that_readers_want(output_format: OutputFormat) -> N
 @given(st.text(max_size=50))
 def test_what_is_written_is_read(text: str) -> None:
     exif = Image.Exif()
-    exif.load(exif_with(text))
+    exif.load(exif_with(as_comment(text)))
     comment = exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
     assert comment == UNICODE + text.encode("utf-16-be")
 
