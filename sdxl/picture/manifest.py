@@ -34,7 +34,7 @@ SDK_SETTINGS: dict[str, Any] = {
 }
 
 MAX_CPU_S = 2  # ordinary pictures take 0.05 s, and one of 18 MB that is all manifest 0.13 s
-MAX_MEMORY_BYTES = 1_000_000_000  # beside ten times the picture's file: those take 30 MB, and 170 MB
+MAX_MEMORY_BYTES = 400_000_000  # beside ten times the picture's file: those take 30 MB, and 170 MB
 MAX_CHARACTERS, MAX_PROBLEMS = 200, 20  # of what is told of anybody's manifest
 
 

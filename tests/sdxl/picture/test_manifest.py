@@ -142,7 +142,7 @@ def test_a_reader_is_killed_when_its_time_is_over() -> None:
 
 
 def test_a_reader_gets_no_more_memory() -> None:
-    assert "MemoryError" in limited("bytes(1_100_000_000)").stderr
+    assert "MemoryError" in limited("bytes(410_000_000)").stderr
 
 
 @pytest.mark.parametrize("program", [
