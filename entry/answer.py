@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.responses import Response
 
+from entry.http.upload import Original
 from runners.frames import Frame, pixels_of
 from sdxl.picture.credentials import Credentials
 from sdxl.picture.image import EncodedPicture, encode_picture
@@ -75,12 +76,16 @@ class PictureFile:
             "timings": self.spent_ms,
         }
 
+    @property
+    def warning_headers(self) -> dict[str, str]:
+        """The warnings as headers: X-Truncated, X-Watermark, X-Scaled."""
+        return {f"x-{name}": warning for name, warning in self.warnings.items()}
+
     def as_response(self) -> Response:
         """The file, with the rest in headers."""
         timing = ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in self.spent_ms.items())
-        warnings = {f"x-{name}": warning for name, warning in self.warnings.items()}
         loras = {} if self.loras is None else {"x-loras": self.loras}
-        headers = {"x-seed": str(self.seed), "server-timing": timing, **loras, **warnings}
+        headers = {"x-seed": str(self.seed), "server-timing": timing, **loras, **self.warning_headers}
         return Response(self.data, media_type=self.media_type, headers=headers)
 
 
@@ -89,11 +94,11 @@ async def picture_file(
     results: Sequence[Frame],
     watch: Stopwatch,
     credentials: Credentials | None,
-    upload: bytes | None = None,
+    original: Original | None = None,
 ) -> PictureFile:
     """Makes the file from the stages' results, of which the last has the picture: marked, with metadata, signed.
 
-    `upload` is the picture that it was made from.
+    `original` is the upload that it was made from.
     """
     result = results[-1]
     pixels = pixels_of(result)
@@ -109,6 +114,7 @@ async def picture_file(
         )
         if credentials is None:
             return encoded
+        upload = None if original is None else original.file
         return replace(encoded, data=credentials.signed(encoded.data, encoded.media_type, upload))
 
     encoded = await watch.in_thread("picture", encode)
@@ -117,6 +123,8 @@ async def picture_file(
         warnings["truncated"] = ", ".join(result.meta["truncated"])
     if request.watermark and not encoded.watermarked:
         warnings["watermark"] = f"skipped: it needs {WATERMARK_MIN_WIDTH_PX} px of width and 65536 pixels in all"
+    if original is not None and original.scaled is not None:
+        warnings["scaled"] = original.scaled
     return PictureFile(
         data=encoded.data,
         media_type=encoded.media_type,

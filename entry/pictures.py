@@ -47,7 +47,7 @@ class Pictures:
         refiner = self._fleet.refiner
         call = refiner.call("refine", payload, LIMITS.get(), follower or Follower(), is_patient=False)
         results = [await watch.stage("refiner", call)]
-        return await picture_file(request, results, watch, self._credentials, upload=original.file)
+        return await picture_file(request, results, watch, self._credentials, original=original)
 
     async def edit(
         self, image: Path, mask: Path | None, request: EditRequest, follower: Follower | None = None
@@ -70,7 +70,7 @@ class Pictures:
         results = await self._by_both("edit", payload, watch, follower or Follower())
         if request.paste_original:
             results[-1] = await watch.in_thread("picture", lambda: original.pasted_over(results[-1]))
-        return await picture_file(request, results, watch, self._credentials, upload=original.file)
+        return await picture_file(request, results, watch, self._credentials, original=original)
 
     def _settled(self, request: ByBoth) -> ByBoth:
         return _with_seed(request.model_copy(update={"refine": self._fleet.refining(request.refine)}))

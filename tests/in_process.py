@@ -80,7 +80,7 @@ class Studio:
             self.refiner, {"run": self.refiner.job_from_handoff, "refine": self.refiner.job_from_picture}
         )
         fleet = SimpleNamespace(base=base, refiner=refiner, refining=lambda refine: refine, check_refiner=lambda: None)
-        self._pictures = Pictures(cast(Fleet, fleet), self.settings)
+        self.pictures = Pictures(cast(Fleet, fleet), self.settings)
 
     def generate(self, **fields: Any) -> Pixels:
         """A picture of /generate, uint8 [height, width, 3]. Raises RelayError."""
@@ -88,7 +88,7 @@ class Studio:
 
     def generated(self, **fields: Any) -> PictureFile:
         """The same as a file, with what the answer's headers say."""
-        return self._run(lambda: self._pictures.generate(GenerationRequest.model_validate_json(json.dumps(fields))))
+        return self._run(lambda: self.pictures.generate(GenerationRequest.model_validate_json(json.dumps(fields))))
 
     def refine(self, picture: bytes, **fields: Any) -> Pixels:
         """A picture of /refine."""
@@ -97,12 +97,16 @@ class Studio:
     def refined(self, picture: bytes, **fields: Any) -> PictureFile:
         """The same as a file."""
         request = RefineRequest.model_validate_json(json.dumps(fields))
-        return self._run(lambda: self._pictures.refine(cast(Path, picture), request))
+        return self._run(lambda: self.pictures.refine(cast(Path, picture), request))
 
     def edit(self, picture: bytes, mask: bytes | None = None, **fields: Any) -> Pixels:
         """A picture of /edit."""
+        return as_pixels(self.edited(picture, mask, **fields))
+
+    def edited(self, picture: bytes, mask: bytes | None = None, **fields: Any) -> PictureFile:
+        """The same as a file."""
         request = EditRequest.model_validate_json(json.dumps(fields))
-        return as_pixels(self._run(lambda: self._pictures.edit(cast(Path, picture), cast(Any, mask), request)))
+        return self._run(lambda: self.pictures.edit(cast(Path, picture), cast(Any, mask), request))
 
     def stop(self) -> None:
         self.base.engine.stop()

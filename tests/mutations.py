@@ -64,7 +64,7 @@ MUTATIONS = [
     Mutation("sdxl/models/weights.py", "halves and (is_half or not plain)", "halves and is_half"),
     # what comes out
     Mutation("sdxl/picture/image.py", '"4:4:4"', '"4:2:0"', ("tests/service/test_provenance.py",)),
-    Mutation("sdxl/picture/metadata.py", 'text.encode("utf-16-be")', 'text.encode("utf-16-le")'),
+    Mutation("sdxl/picture/comment.py", 'text.encode("utf-16-be")', 'text.encode("utf-16-le")'),
     Mutation("sdxl/picture/mask.py", "ImageChops.lighter(mask, doubled)", "mask", (EDIT,)),
     # the entry and the runners
     Mutation("entry/http/keys.py", 'and scope.get("method") in ("GET", "HEAD")', "", ("tests/service/test_keys.py",)),

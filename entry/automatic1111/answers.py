@@ -93,6 +93,7 @@ def _info(wanted: Txt2Img, pictures: Sequence[PictureFile]) -> dict[str, Any]:
 
 def _infotext(wanted: Txt2Img, picture: PictureFile) -> str:
     """The lines by which AUTOMATIC1111's users pass on how a picture was made."""
+    stop_at = None if wanted.override_settings is None else wanted.override_settings.CLIP_stop_at_last_layers
     settings = {
         "Steps": wanted.steps,
         "Sampler": wanted.sampler,
@@ -101,6 +102,7 @@ def _infotext(wanted: Txt2Img, picture: PictureFile) -> str:
         "Seed": picture.seed,
         "Size": f"{picture.width_px}x{picture.height_px}",
         "Model": MODEL,
+        "Clip skip": None if stop_at == 1 else stop_at,
         "Refiner switch at": wanted.refiner_switch_at,
     }
     negative = [f"Negative prompt: {wanted.negative_prompt}"] if wanted.negative_prompt else []

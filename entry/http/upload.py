@@ -14,9 +14,15 @@ from runners.frames import Frame, Kind, pixels_of
 from sdxl.config.settings import Settings
 from sdxl.error_codes import ErrorCode
 from sdxl.errors import RelayError, invalid_field
-from sdxl.picture.image import PictureError, PictureTooLargeError, UnsupportedPictureError, read_picture
+from sdxl.picture.image import (
+    PictureError,
+    PictureTooLargeError,
+    UnsupportedPictureError,
+    read_picture,
+    upright_size,
+)
 from sdxl.picture.mask import MaskConvention, paste_original, read_mask
-from sdxl.request.fields import MAX_SIDE_PX, MIN_SIDE_PX
+from sdxl.request.fields import MIN_SIDE_PX
 from sdxl.request.requests import EditRequest, RefineRequest
 
 UploadField = Literal["image", "mask"]
@@ -30,6 +36,7 @@ class Original:
     file: bytes  # the picture as it came
     picture: Image.Image
     mask: Image.Image | None = None
+    scaled: str | None = None  # from which size to which, if the picture came too large
 
     def frame(self, request: RefineRequest | EditRequest) -> Frame:
         """The request with the picture's pixels, and the mask's after them."""
@@ -51,7 +58,7 @@ class Original:
             for image in (self.picture, self.mask)
         )
         assert picture is not None
-        return replace(self, picture=picture, mask=mask)
+        return replace(self, picture=picture, mask=mask, scaled=None)  # to what was asked for
 
     def pasted_over(self, result: Frame) -> Frame:
         """The result of an edit with the original's own pixels where the mask keeps them."""
@@ -64,22 +71,31 @@ class Original:
 def read_original(
     image: bytes | Path, settings: Settings, mask: bytes | Path | None = None, repaint: MaskConvention = "white"
 ) -> Original:
-    """The uploaded files. Raises RelayError (400, 413 or 415) that names the field, `image` or `mask`."""
+    """The uploaded files, scaled down to the limits if need be.
+
+    Raises RelayError (400, 413 or 415) that names the field, `image` or `mask`.
+    """
     limits = {"max_bytes": settings.max_upload_bytes, "max_pixels": settings.max_pixels}
     file = image.read_bytes() if isinstance(image, Path) else image
     with faults_named("image"):
-        picture = read_picture(file, **limits)
-    if min(picture.size) < MIN_SIDE_PX or max(picture.size) > MAX_SIDE_PX:
-        raise invalid_field("image", f"{picture.width} x {picture.height}", f"{MIN_SIDE_PX} to {MAX_SIDE_PX} px a side")
-    if mask is None:
-        return Original(file=file, picture=picture)
-    with faults_named("mask"):
-        levels = read_mask(mask, repaint=repaint, **limits)
-    if levels.size != picture.size:
-        raise invalid_field(
-            "mask", f"{levels.width} x {levels.height}", f"the image's size, {picture.width} x {picture.height}"
-        )
-    return Original(file=file, picture=picture, mask=levels)
+        size, picture = upright_size(file, max_bytes=settings.max_upload_bytes), read_picture(file, **limits)
+    if min(picture.size) < MIN_SIDE_PX:
+        raise invalid_field("image", _shown(size), f"{MIN_SIDE_PX} px a side, also within {settings.max_pixels} pixels")
+    levels = None
+    if mask is not None:
+        with faults_named("mask"):
+            mask_size, levels = (
+                upright_size(mask, max_bytes=settings.max_upload_bytes),
+                read_mask(mask, repaint=repaint, **limits),
+            )
+        if mask_size != size:
+            raise invalid_field("mask", _shown(mask_size), f"the image's size, {_shown(size)}")
+    scaled = None if picture.size == size else f"{_shown(size)} to {_shown(picture.size)}"
+    return Original(file=file, picture=picture, mask=levels, scaled=scaled)
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 @contextmanager

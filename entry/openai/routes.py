@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -68,7 +69,8 @@ def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> N
         image, mask = await form_files(form)
         original = await asyncio.to_thread(_original, image, mask, wanted.size_px, settings)
         requests = wanted.requests(seeds_from(wanted.seed, wanted.count))
-        return await _answer(wanted, requests, partial(pictures.edit_original, original), settings)
+        headers = {} if original.scaled is None else {"x-scaled": original.scaled}
+        return await _answer(wanted, requests, partial(pictures.edit_original, original), settings, headers)
 
     @app.get("/v1/models", tags=["OpenAI"], responses=ERRORS)
     async def list_models() -> dict[str, Any]:
@@ -98,13 +100,19 @@ def _original(image: bytes, mask: bytes | None, size_px: tuple[int, int] | None,
     return original if size_px is None else original.fitted(size_px)
 
 
-async def _answer(wanted: ImageGeneration | ImageEdit, requests: list[Any], make: Make, settings: Settings) -> Response:
+async def _answer(
+    wanted: ImageGeneration | ImageEdit,
+    requests: list[Any],
+    make: Make,
+    settings: Settings,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Response:
     if wanted.stream:
         told = events(partial(make, requests[0]), wanted.partial_images or 0)
-        return await _stream(wanted, told, {"x-seed": str(requests[0].seed)})
+        return await _stream(wanted, told, {"x-seed": str(requests[0].seed), **headers})
     made = await all_of(lambda request: make(request, Follower()), requests, settings)
     answer = await asyncio.to_thread(lambda: images_answer(wanted, made).model_dump_json())
-    return Response(answer, media_type="application/json")
+    return Response(answer, media_type="application/json", headers=headers)
 
 
 async def _stream(

@@ -11,19 +11,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from sdxl.picture.colour import in_srgb
+from sdxl.picture.exif import orientation
+from sdxl.picture.jpeg import JpegFile
 from sdxl.picture.metadata import Metadata
+from sdxl.picture.pixels import SIDEWAYS, flattened, reduced, upright
+from sdxl.picture.png import SIGNATURE, PngFile
 from sdxl.picture.watermark import is_large_enough, with_watermark
 from sdxl.request.fields import OutputFormat
 
 MEDIA_TYPES: dict[OutputFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
-MAX_JPEG_SCANS = 100  # encoders write about ten; a scan of 16 bytes can cost a decoder milliseconds
+MAX_DECODED_PIXELS = 50_000_000  # of an upload before it is scaled down; phones' cameras have 12 to 50 million
+MAX_JPEG_SCANS, MAX_SCANNED_PIXELS = 100, 10**9  # encoders write about ten; a scan of 16 bytes decodes all pixels
 
 
 class PictureError(ValueError):
@@ -88,18 +92,30 @@ def encode_preview(pixels: NDArray[np.uint8], *, output_format: OutputFormat) ->
 
 
 def read_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> Image.Image:
-    """Decode an upload to an RGB picture: upright, its first frame, transparency flattened onto white.
+    """Decode an upload to an RGB picture: upright, its first frame, in sRGB, transparency flattened onto white.
 
+    What has more than `max_pixels` or MAX_SIDE_PX a side is scaled down to them, to sides that are multiples of 8.
     Raises UnsupportedPictureError, PictureTooLargeError or BrokenPictureError. The number of pixels is
     checked before any is decoded.
     """
-    with opened_picture(upload, max_bytes=max_bytes, max_pixels=max_pixels) as picture:
-        return flattened(ImageOps.exif_transpose(picture))
+    with opened_picture(upload, max_bytes=max_bytes) as picture:
+        return flattened(upright(in_srgb(reduced(picture, max_pixels), picture.info), picture))
+
+
+def upright_size(upload: bytes | Path, *, max_bytes: int) -> tuple[int, int]:
+    """Width and height of an upload as its viewer sees it, before anything is scaled. Decodes no pixel."""
+    with opened_picture(upload, max_bytes=max_bytes) as picture:
+        return picture.size[::-1] if orientation(picture.info) in SIDEWAYS else picture.size
 
 
 @contextmanager
-def opened_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> Iterator[ImageFile]:
-    """Open an upload, its pixels not yet decoded. What fails in the block is its fault, as in `read_picture`."""
+def opened_picture(
+    upload: bytes | Path, *, max_bytes: int, max_pixels: int | None = MAX_DECODED_PIXELS
+) -> Iterator[ImageFile]:
+    """Open an upload, its pixels not yet decoded; without `max_pixels`, only what it says is to be read.
+
+    What fails in the block is its fault, as in `read_picture`.
+    """
     size_bytes = upload.stat().st_size if isinstance(upload, Path) else len(upload)
     if size_bytes > max_bytes:
         raise PictureTooLargeError(f"picture of {size_bytes} bytes, allowed are {max_bytes}")
@@ -107,7 +123,9 @@ def opened_picture(upload: bytes | Path, *, max_bytes: int, max_pixels: int) -> 
     reader = _reader_for(data)
     try:
         picture = reader(BytesIO(data))
-        _check_pixels(picture, max_pixels)
+        if max_pixels is not None:
+            _check_pixels(picture, max_pixels)
+            _check_scans(picture)
         yield picture
     except PictureError:
         raise
@@ -125,13 +143,10 @@ def _reader_for(data: bytes) -> type[ImageFile]:
 
     Image.open would do, but for its decompression bomb warning, which can only be silenced globally.
     """
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
+    if data.startswith(SIGNATURE):
+        return PngFile
     if data.startswith(b"\xff\xd8\xff"):
-        scans = data.count(b"\xff\xda")
-        if scans > MAX_JPEG_SCANS:
-            raise BrokenPictureError(f"JPEG picture of {scans} scans, allowed are {MAX_JPEG_SCANS}")
-        return JpegImageFile
+        return JpegFile
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return WebPImageFile
     raise UnsupportedPictureError(f"file that begins with {data[:12]!r}, allowed are PNG, JPEG and WebP")
@@ -143,11 +158,9 @@ def _check_pixels(picture: Image.Image, max_pixels: int) -> None:
         raise PictureTooLargeError(f"picture of {size}, allowed are {max_pixels}")
 
 
-def flattened(picture: Image.Image, onto: str = "white") -> Image.Image:
-    """Return the picture as RGB, its transparency flattened onto a colour."""
-    if picture.mode == "I;16":  # Pillow's own conversion cuts off at 255 instead of scaling
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    background = Image.new("RGBA", picture.size, onto)
-    return Image.alpha_composite(background, picture.convert("RGBA")).convert("RGB")
+def _check_scans(picture: Image.Image) -> None:
+    """Of a JPEG: a scan can be empty, and still costs its decoder all pixels."""
+    if isinstance(picture, JpegFile):
+        allowed = min(MAX_JPEG_SCANS, MAX_SCANNED_PIXELS // (picture.width * picture.height))
+        if picture.scans > allowed:
+            raise BrokenPictureError(f"JPEG picture of {picture.scans} scans, allowed are {allowed} at this size")

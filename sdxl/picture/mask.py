@@ -5,7 +5,8 @@ from typing import Literal
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from sdxl.picture.image import flattened, opened_picture
+from sdxl.picture.image import opened_picture
+from sdxl.picture.pixels import flattened, reduced, upright
 
 MaskConvention = Literal["white", "transparent"]
 
@@ -18,11 +19,12 @@ def read_mask(upload: bytes | Path, *, repaint: MaskConvention, max_bytes: int, 
 
     `repaint` says what the file marks so: "white" (diffusers; transparency counts as black) or "transparent"
     (OpenAI; colours are ignored, unless nothing is transparent, for then it is white that counts).
-    Raises what `sdxl.image.read_picture` raises.
+    It is scaled down as a picture is, but a colour profile means nothing here: these are not colours.
+    Raises what `sdxl.picture.image.read_picture` raises.
     """
     convert = _whiteness if repaint == "white" else _transparency
-    with opened_picture(upload, max_bytes=max_bytes, max_pixels=max_pixels) as mask:
-        return convert(ImageOps.exif_transpose(mask))
+    with opened_picture(upload, max_bytes=max_bytes) as mask:
+        return convert(upright(reduced(mask, max_pixels), mask))
 
 
 def paste_original(edited: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:

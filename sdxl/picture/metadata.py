@@ -6,13 +6,17 @@ as AUTOMATIC1111 writes it, and the record in XMP.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Self
-from xml.sax.saxutils import escape, unescape
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from sdxl.picture.comment import as_comment, text_of
+from sdxl.picture.exif import exif_with, user_comment
 from sdxl.picture.parameters import parameters_text
 from sdxl.picture.record import AnyRecord, as_json, from_json
 from sdxl.request.fields import OutputFormat
@@ -21,14 +25,16 @@ TEXT_KEY, RECORD_KEY = "parameters", "sdxl_relay"
 MAX_TEXT_CHARACTERS = 100_000
 """Of a text that is read; AUTOMATIC1111's prompts have no limit."""
 
-_UNICODE = b"UNICODE\x00"  # what EXIF has before a comment in UTF-16
+NAMESPACE = "urn:sdxl-relay:xmp/"  # it ends in a slash, for exiv2 knows no other
+MAX_XMP_BYTES = 1_000_000
+
 _XMP_BEFORE = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    f'<rdf:Description rdf:about="" xmlns:{RECORD_KEY}="urn:sdxl-relay:">'
+    f'<rdf:Description rdf:about="" xmlns:{RECORD_KEY}="{NAMESPACE}"><{RECORD_KEY}:record>'
 )
-_XMP_AFTER = '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
-_OPEN, _CLOSE = f"<{RECORD_KEY}:record>", f"</{RECORD_KEY}:record>"
+_XMP_AFTER = f'</{RECORD_KEY}:record></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+_RECORD_NAME = re.compile(r"\{urn:sdxl-relay:.*\}record")  # pictures of older versions have no path in the namespace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +53,11 @@ class Metadata:
     def read(cls, picture: Image.Image) -> Self:
         """What an opened picture has, wherever in its file. Raises only what Pillow does for a broken file."""
         text, record = _text_chunk(picture, TEXT_KEY), _text_chunk(picture, RECORD_KEY)
-        text = text if text is not None else _user_comment(picture)
+        if text is None and (comment := user_comment(picture.info)) is not None:
+            text = text_of(comment)
         record = record if record is not None else _record_in_xmp(picture)
         return cls(
-            parameters=None if text is None else text[:MAX_TEXT_CHARACTERS],
+            parameters=None if text is None else _as_lines(text[:MAX_TEXT_CHARACTERS]),
             record=None if record is None else from_json(record),
         )
 
@@ -59,13 +66,11 @@ class Metadata:
         text, record = self.parameters or "", as_json(self.record) if self.record else ""
         if output_format == "png":
             chunks = PngInfo()
-            chunks.add_text(TEXT_KEY, text)
-            chunks.add_text(RECORD_KEY, record)
+            for key, value in ((TEXT_KEY, text), (RECORD_KEY, record)):
+                add = chunks.add_text if value.isascii() else chunks.add_itxt  # UTF-8, where tEXt would be Latin-1
+                add(key, value)
             return {"pnginfo": chunks}
-        exif = Image.Exif()
-        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UNICODE + text.encode("utf-16-be")
-        xmp = f"{_XMP_BEFORE}{_OPEN}{escape(record)}{_CLOSE}{_XMP_AFTER}"
-        return {"exif": exif.tobytes(), "xmp": xmp.encode()}
+        return {"exif": exif_with(as_comment(text)), "xmp": f"{_XMP_BEFORE}{escape(record)}{_XMP_AFTER}".encode()}
 
 
 def _text_chunk(picture: Image.Image, key: str) -> str | None:
@@ -74,23 +79,26 @@ def _text_chunk(picture: Image.Image, key: str) -> str | None:
     return str(found) if isinstance(found, str) else None
 
 
-def _user_comment(picture: Image.Image) -> str | None:
-    try:
-        comment = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
-    except Exception:  # Pillow raises many kinds for broken EXIF, which does not make the picture broken
-        return None
-    if not isinstance(comment, bytes):
-        return None
-    if comment.startswith(_UNICODE):
-        return comment.removeprefix(_UNICODE).decode("utf-16-be", errors="replace")
-    return comment.removeprefix(b"ASCII\x00\x00\x00").decode(errors="replace")
+def _as_lines(text: str) -> str | None:
+    """The text up to a zero, in lines; None if it is blank."""
+    lines = text.lstrip("\0").partition("\0")[0].replace("\r\n", "\n").replace("\r", "\n")
+    return lines if lines.strip() else None
 
 
 def _record_in_xmp(picture: Image.Image) -> str | None:
-    """Looks for our own element as text: what nobody vouches for is not given to an XML parser."""
+    """As an element or as an attribute, under any prefix: exiv2 writes it in its own way."""
     packet = picture.info.get("xmp")
-    if not isinstance(packet, bytes):
+    if not isinstance(packet, bytes) or len(packet) > MAX_XMP_BYTES:
         return None
-    _, opened, rest = packet.partition(_OPEN.encode())
-    record, closed, _ = rest.partition(_CLOSE.encode())
-    return unescape(record.decode(errors="replace")) if opened and closed else None
+    try:
+        text = packet.decode().strip("\0 \r\n")
+        if "<!DOCTYPE" in text:  # without one there are no entities: nothing can grow, or name another file
+            return None
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError):  # ValueError: of a packet that is not UTF-8
+        return None
+    for element in root.iter():
+        for name, value in ((element.tag, element.text), *element.items()):
+            if value and _RECORD_NAME.fullmatch(name):
+                return value
+    return None

@@ -6,7 +6,12 @@ one begins with "Negative prompt:", and the last line by commas. What it has no 
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
 
 from sdxl.picture.record import AnyRecord
 from sdxl.request.requests import EditRequest, RefineRequest
@@ -15,7 +20,34 @@ from sdxl.version import PRODUCT
 
 HASH_CHARACTERS = 10  # of a digest, as AUTOMATIC1111 shows it
 
+NEGATIVE, STEPS = "Negative prompt:", "Steps: "
+# A name, and a value up to a comma, or in quotes as JSON has them. AUTOMATIC1111 takes three pairs for a line of them.
+_PAIR = re.compile(r"""(\w[\w \-/.]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)""")
+_MIN_PAIRS = 3
+_INTEGER, _DECIMAL = re.compile(r"-?[0-9]{1,20}"), re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class Parameters(BaseModel):
+    """What such a text says, whoever wrote it; what it does not say is left out."""
+
+    prompt: str
+    negative_prompt: str | None = None
+    steps: int | None = None
+    sampler: str | None = None
+    schedule_type: str | None = None
+    cfg_scale: float | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    model_hash: str | None = None
+    model: str | None = None
+    denoising_strength: float | None = None
+    clip_skip: int | None = None
+    """In AUTOMATIC1111's count: 2 is SDXL's own."""
+    version: str | None = None
+    others: dict[str, str] = {}
+    """All other pairs, by their names in the text, and those above whose value is no number."""
 
 
 def parameters_text(record: AnyRecord) -> str:
@@ -46,6 +78,8 @@ def _pairs(record: AnyRecord) -> dict[str, str]:
     }
     if isinstance(request, RefineRequest | EditRequest) or request.refine == "sdedit":
         pairs["Denoising strength"] = f"{request.strength:g}"
+    if request.clip_skip is not None:  # AUTOMATIC1111 counts layers from the end, of which SDXL takes the second
+        pairs["Clip skip"] = f"{request.clip_skip + 2}"
     if base and refiner:
         pairs["Refiner"] = f"SDXL refiner [{refiner[:HASH_CHARACTERS]}]"
     if not isinstance(request, RefineRequest) and request.refine == "ensemble":
@@ -55,3 +89,51 @@ def _pairs(record: AnyRecord) -> dict[str, str]:
 
 def _printable(text: str) -> str:
     return _CONTROL.sub(" ", text)
+
+
+def parsed(text: str) -> Parameters | None:
+    """The fields of a text; None if it has no line of them, as a text in another form."""
+    lines = text.strip().split("\n")
+    last = next((at for at in reversed(range(len(lines))) if lines[at].startswith(STEPS)), len(lines) - 1)
+    pairs = _PAIR.findall(lines[last])
+    if len(pairs) < _MIN_PAIRS and not lines[last].startswith(STEPS):
+        return None
+    negative = next((at for at in range(last) if lines[at].startswith(NEGATIVE)), last)
+    fields: dict[str, Any] = {"prompt": "\n".join(lines[:negative]).strip()}
+    if negative < last:
+        fields["negative_prompt"] = "\n".join(lines[negative:last]).removeprefix(NEGATIVE).strip()
+    others: dict[str, str] = {}
+    for name, value in ((name.strip(), _unquoted(value.strip())) for name, value in pairs):
+        read = _READERS.get(name)
+        found = None if read is None else read(name, value)
+        fields |= found or {}
+        others |= {} if found else {name: value}
+    return Parameters(**fields, others=others)
+
+
+def _unquoted(value: str) -> str:
+    try:
+        return str(json.loads(value)) if value.startswith('"') else value
+    except ValueError:
+        return value
+
+
+def _size(_name: str, value: str) -> dict[str, Any]:
+    width, _, height = value.partition("x")
+    is_size = _INTEGER.fullmatch(width) and _INTEGER.fullmatch(height)
+    return {"width": int(width), "height": int(height)} if is_size else {}
+
+
+def _field(pattern: re.Pattern[str], kind: Callable[[str], Any]) -> Callable[[str, str], dict[str, Any]]:
+    def read(name: str, value: str) -> dict[str, Any]:
+        return {name.lower().replace(" ", "_"): kind(value)} if pattern.fullmatch(value) else {}
+
+    return read
+
+
+_READERS: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "Size": _size,
+    **dict.fromkeys(("Steps", "Seed", "Clip skip"), _field(_INTEGER, int)),
+    **dict.fromkeys(("CFG scale", "Denoising strength"), _field(_DECIMAL, float)),
+    **dict.fromkeys(("Sampler", "Schedule type", "Model hash", "Model", "Version"), _field(re.compile(".+"), str)),
+}

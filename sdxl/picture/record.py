@@ -75,8 +75,8 @@ AnyRecord = GenerationRecord | RefineRecord | EditRecord
 Record = Annotated[AnyRecord, Field(discriminator="endpoint")]
 _RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Record)
 
-# XML 1.0 has no place for these, not even escaped.
-_NOT_IN_XML = re.compile("[\x7f-\x9f\ufffe\uffff]")
+# XML 1.0 has no place for these, not even escaped; and an apostrophe ends the attribute that exiftool may make of it.
+_NOT_IN_XML = re.compile("['\x7f-\x9f\ufffe\uffff]")
 
 
 def record_of(

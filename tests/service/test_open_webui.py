@@ -140,8 +140,9 @@ def test_a_model_is_chosen(guarded_server: Server) -> None:
         {},
         {"batch_size": 2, "negative_prompt": "a cube"},
         {"cfg_scale": 7.5, "sampler_name": "DPM++ 2M", "scheduler": "Karras", "refiner_switch_at": 0.7},
+        {"override_settings": {"CLIP_stop_at_last_layers": 3}},
     ],
-    ids=["plain", "two, with a negative prompt", "AUTOMATIC1111_PARAMS"],
+    ids=["plain", "two, with a negative prompt", "AUTOMATIC1111_PARAMS", "clip skip"],
 )
 def test_txt2img(guarded_server: Server, more: dict[str, Any]) -> None:
     data = {"prompt": PROMPT, "batch_size": 1, "width": 128, "height": 128, "steps": 10, **more}
@@ -154,6 +155,8 @@ def test_txt2img(guarded_server: Server, more: dict[str, Any]) -> None:
     assert len(info["all_seeds"]) == len(info["infotexts"]) == data["batch_size"]
     assert info["infotexts"][0].startswith(f"{PROMPT}\n")
     assert f"Seed: {info['seed']}, Size: 128x128" in info["infotexts"][0]
+    for text in (info["infotexts"][0], picture(answer["images"][0]).info["parameters"]):
+        assert ("Clip skip: 3" in text) == ("override_settings" in more)
     assert answer["parameters"]["steps"] == 10
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
-import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -19,11 +17,12 @@ from PIL import Image
 from sdxl.config.settings import MINI
 from sdxl.models.checkpoint import digest
 from sdxl.models.weights import files_of
+from sdxl.picture.watermark import with_watermark
 from sdxl.request.fields import OutputFormat
 from sdxl.version import VERSION
 from tests.in_process import Studio, studio
 from tests.sdxl.picture.certificates import make_pair
-from tests.sdxl.picture.pictures import encoded, textured
+from tests.sdxl.picture.pictures import encoded, png_with, textured
 from tests.service.server import Server, free_port, run_module
 from tests.service.test_refine import a_picture, as_png
 
@@ -111,6 +110,25 @@ def test_what_is_in_the_file(server: Server, output_format: str) -> None:
         assert secret not in picture
 
 
+def test_the_fields_of_the_text(server: Server) -> None:
+    fields = {"negative_prompt": "ugly", "guidance_scale": 2.5, "seed": 3, "clip_skip": 1, "refine": "none"}
+    found = provenance(server, generated(server, **fields))
+    assert found["parameters_parsed"] == {
+        "prompt": PROMPT, "negative_prompt": "ugly", "steps": 6, "sampler": "Euler", "schedule_type": "Uniform",
+        "cfg_scale": 2.5, "seed": 3, "width": 128, "height": 128, "model_hash": BASE[:10], "model": "SDXL base",
+        "clip_skip": 3, "version": f"SDXL Relay {VERSION}", "others": {"RNG": "CPU"},
+    }  # fmt: skip
+    assert "parameters_parsed" not in provenance(server, png_with((b"tEXt", b"parameters\0a note")))
+
+
+def test_the_watermark_of_a_picture_that_was_enlarged(server: Server) -> None:
+    """To more pixels than the server makes."""
+    marked = with_watermark(textured(896, 1152))
+    enlarged = Image.fromarray(marked).resize((2304, 1792), Image.Resampling.LANCZOS)
+    found = provenance(server, encoded(enlarged, "PNG"))["watermark"]
+    assert (found["present"], found["width"], found["height"]) == (True, 1152, 896)
+
+
 def test_without_metadata(server: Server) -> None:
     for output_format in FORMATS:
         picture = generated(server, output_format=output_format, seed=3, metadata=False)
@@ -147,61 +165,6 @@ def test_the_watermark_is_found(server: Server) -> None:
     assert not provenance(server, plain)["watermark"]["present"]
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png_with(added: bytes) -> bytes:
-    plain = as_png(a_picture())
-    return plain[:33] + added + plain[33:]
-
-
-BOMB = zlib.compress(bytes(100_000_000))
-HOSTILE: dict[str, tuple[bytes, int]] = {
-    "zTXt that unpacks to 100 MB": (png_with(chunk(b"zTXt", b"parameters\0\0" + BOMB)), 400),
-    "iTXt that unpacks to 100 MB": (png_with(chunk(b"iTXt", b"sdxl_relay\0\1\0\0\0" + BOMB)), 400),
-    "a record of brackets": (png_with(chunk(b"tEXt", b"sdxl_relay\0" + b"[" * 500_000)), 200),
-    "10,000 texts": (png_with(b"".join(chunk(b"tEXt", b"parameters\0a") for _ in range(10_000))), 200),
-    "an entity bomb in XMP": (
-        encoded(a_picture(), "JPEG", xmp=b'<!DOCTYPE a [<!ENTITY a "b">]><sdxl_relay:record>&a;</sdxl_relay:record>'),
-        200,
-    ),
-    "broken EXIF": (encoded(a_picture(), "JPEG", exif=b"Exif\0\0" + b"\xff" * 9_000), 200),
-    "a manifest of noise": (png_with(chunk(b"caBX", textured(64, 64).tobytes())), 200),
-    "an empty file": (b"", 415),
-    "text": (b"no picture", 415),
-    "a GIF": (encoded(a_picture(), "GIF"), 415),
-    "half a picture": (as_png(a_picture())[:400], 400),
-    "too many pixels": (as_png(Image.new("RGB", (4_000, 4_000))), 413),
-    "too many bytes": (as_png(a_picture()) + bytes(20_000_000), 413),
-    "a tiny picture": (as_png(a_picture(1, 1)), 200),
-}
-
-
-@pytest.mark.parametrize(("upload", "status"), HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_upload(server: Server, upload: bytes, status: int) -> None:
-    answer = ask(server, upload)
-    assert answer.status_code == status, answer.text
-    if status == 200:
-        assert "sdxl_relay" not in answer.json()
-    else:
-        assert answer.json()["field"] in ("image", "body")
-
-
-def test_a_part_of_no_known_type_is_taken(server: Server) -> None:
-    """As curl sends a .webp file."""
-    files = {"image": ("a.webp", encoded(a_picture(), "WEBP"), "application/octet-stream")}
-    assert server.post("/refine", data={"prompt": "a cone", "num_inference_steps": "4"}, files=files).status_code == 200
-
-
-def test_only_a_file_is_taken(server: Server) -> None:
-    picture = ("picture.png", as_png(a_picture()), "image/png")
-    assert server.post("/provenance", json={"image": "a"}).status_code == 415
-    assert server.post("/provenance", files={"image": (None, "http://127.0.0.1:9/a.png")}).json()["field"] == "image"
-    other = server.post("/provenance", files={"image": picture}, data={"prompt": "a"})
-    assert (other.status_code, other.json()["field"]) == (400, "prompt")
-
-
 # Content credentials
 
 
@@ -226,7 +189,7 @@ def test_content_credentials(server: Server, signing: Studio, output_format: str
     changed = bytearray(picture)
     changed[len(picture) // 2] ^= 1
     answer = ask(server, bytes(changed))
-    assert answer.status_code == 400 or answer.json()["content_credentials"]["state"] == "invalid"
+    assert answer.status_code == 400 or answer.json()["content_credentials"]["state"] in ("invalid", "unreadable")
     refined = signing.refined(picture, prompt="a cone", num_inference_steps=6).data
     assert provenance(server, refined)["content_credentials"]["state"] == "valid"
 

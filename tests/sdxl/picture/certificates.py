@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 DAY = timedelta(days=1)
+MAIL, SERVERS = x509.oid.ExtendedKeyUsageOID.EMAIL_PROTECTION, x509.oid.ExtendedKeyUsageOID.SERVER_AUTH
+CLAIM_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # C2PA's own
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,14 @@ class Pair:
         }
 
 
-def make_pair(key: Key | None = None, *, days: tuple[int, int] = (-1, 30), for_mail: bool = True) -> Pair:
-    """A pair that is valid from so many days from now to so many."""
+def make_pair(
+    key: Key | None = None,
+    *,
+    days: tuple[int, int] = (-1, 30),
+    purpose: x509.ObjectIdentifier = MAIL,
+    ocsp: str | None = None,
+) -> Pair:
+    """A pair that is valid from so many days from now to so many; `ocsp` is where its revocation may be asked for."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     root_key = ec.generate_private_key(ec.SECP256R1())
     root_name, name = _name("Root"), _name("Pictures")
@@ -45,16 +53,19 @@ def make_pair(key: Key | None = None, *, days: tuple[int, int] = (-1, 30), for_m
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(root_key.public_key()), critical=False)
         .sign(root_key, hashes.SHA256())
     )
-    use = x509.oid.ExtendedKeyUsageOID.EMAIL_PROTECTION if for_mail else x509.oid.ExtendedKeyUsageOID.SERVER_AUTH
-    leaf = (
+    builder = (
         _builder(name, root_name, key, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
-        .sign(root_key, hashes.SHA256())
     )
+    if ocsp:
+        url = x509.UniformResourceIdentifier(ocsp)
+        access = x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.OCSP, url)
+        builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+    leaf = builder.sign(root_key, hashes.SHA256())
     chain = leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM)
     return Pair(chain, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 

@@ -1,5 +1,8 @@
 """Pictures for tests, and Pillow's own way to write and read them."""
 
+import struct
+import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -30,3 +33,35 @@ def encoded(picture: Image.Image, output_format: str, **options: Any) -> bytes:
     buffer = BytesIO()
     picture.save(buffer, output_format, **options)
     return buffer.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG with further chunks before its pixels."""
+    plain, end_of_header = encoded(Image.new("RGB", (8, 8), "red"), "PNG"), 8 + 25
+    return plain[:end_of_header] + b"".join(chunk(*one) for one in chunks) + plain[end_of_header:]
+
+
+def png_of_row(
+    width_px: int, depth: int, colour: int, row: bytes, *chunks: tuple[bytes, bytes], height_px: int = 1
+) -> bytes:
+    """A PNG of equal rows of samples as they are stored; `colour` is 0 gray, 2 RGB, 3 palette, 4 with alpha, 6 both."""
+    header = struct.pack(">IIBBBBB", width_px, height_px, depth, colour, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + row) * height_px)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in parts)
+
+
+def words(*samples: int) -> bytes:
+    """Samples of 16 bits, as PNG has them."""
+    return struct.pack(f">{len(samples)}H", *samples)
+
+
+def row_of(picture: Image.Image) -> list[Any]:
+    """The first row: levels, or lists of a pixel's levels."""
+    found: Sequence[Any] = np.asarray(picture)[0].tolist()
+    return list(found)

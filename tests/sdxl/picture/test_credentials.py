@@ -28,7 +28,7 @@ from sdxl.errors import RelayError
 from sdxl.picture.credentials import ContentCredentials, Credentials, read_credentials
 from sdxl.request.fields import OutputFormat
 from sdxl.version import VERSION
-from tests.sdxl.picture.certificates import Key, Pair, make_pair
+from tests.sdxl.picture.certificates import SERVERS, Key, Pair, make_pair
 from tests.sdxl.picture.pictures import decoded, encoded, textured
 
 FORMATS = get_args(OutputFormat)
@@ -128,7 +128,7 @@ def test_a_key_as_openssl_ecparam_writes_it() -> None:
     Credentials(PAIR.certificate, old_form(PAIR))
 
 
-EXPIRED, EARLY, FOR_SERVERS = make_pair(days=(-9, -2)), make_pair(days=(2, 9)), make_pair(for_mail=False)
+EXPIRED, EARLY, FOR_SERVERS = make_pair(days=(-9, -2)), make_pair(days=(2, 9)), make_pair(purpose=SERVERS)
 SMALL_RSA = make_pair(rsa.generate_private_key(65_537, 1024))
 ODD_CURVE = make_pair(ec.generate_private_key(ec.SECP256K1()))
 

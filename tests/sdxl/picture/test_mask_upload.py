@@ -54,9 +54,10 @@ def test_white_is_repainted_if_nothing_is_transparent() -> None:
 
 
 def test_masks_have_the_limits_of_pictures() -> None:
-    data = encoded(Image.new("L", (40, 30)), "PNG")
-    with pytest.raises(PictureTooLargeError, match="40 x 30 = 1200 pixels"):
-        read_mask(data, repaint="white", max_bytes=1_000_000, max_pixels=1_000)
+    data = encoded(Image.new("L", (80, 60), 255), "PNG")
+    assert read_mask(data, repaint="white", max_bytes=1_000_000, max_pixels=1_200).size == (40, 24)
+    with pytest.raises(PictureTooLargeError, match="8000 x 8000 = 64000000 pixels, allowed are 50000000"):
+        read_mask(encoded(Image.new("1", (8_000, 8_000)), "PNG"), repaint="white", max_bytes=10**6, max_pixels=1_000)
     with pytest.raises(PictureTooLargeError, match="bytes, allowed are 10"):
         read_mask(data, repaint="white", max_bytes=10, max_pixels=2_000)
     with pytest.raises(UnsupportedPictureError):
