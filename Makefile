@@ -2,6 +2,8 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
+BASE_PORT ?= 3001
+REFINER_PORT ?= 3002
 VENV := .venv
 BIN := $(VENV)/bin
 # A .venv works with the Python that made it, so the mark of what is installed in it names that.
@@ -17,18 +19,11 @@ export SDXL_BACKEND_CACHE ?= $(abspath $(VENV))/converted
 .PHONY: serve serve-split test test-full check format docs bench build
 
 serve: $(INSTALLED)
-	@$(BIN)/python -m entry.preflight $(HOST) $(PORT)
-	@exec $(BIN)/bentoml serve . --host $(HOST) --port $(PORT)
+	@exec $(BIN)/python -m entry.preflight $(HOST) $(PORT) $(BIN)/bentoml serve . --host $(HOST) --port $(PORT)
 
 # The three services each by itself, as on three hosts. One that ends, and Ctrl-C, end all.
 serve-split: $(INSTALLED)
-	@$(BIN)/python -m entry.preflight $(HOST) $(PORT)
-	@exec bash -c 'trap "kill \$$(jobs -p); wait" EXIT; \
-	$(BIN)/bentoml serve runners.base:BaseRunner --host 127.0.0.1 --port 3001 & \
-	$(BIN)/bentoml serve runners.refiner:RefinerRunner --host 127.0.0.1 --port 3002 & \
-	SDXL_BASE_URL=http://127.0.0.1:3001 SDXL_REFINER_URL=http://127.0.0.1:3002 \
-	$(BIN)/bentoml serve . --host $(HOST) --port $(PORT) & \
-	wait -n'
+	@exec $(BIN)/python -m entry.split $(HOST) $(PORT) $(BASE_PORT) $(REFINER_PORT)
 
 test: $(INSTALLED_DEV)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile

@@ -38,6 +38,7 @@ from runners.http import ErrorResponse
 from runners.log import quiet_libraries
 from runners.refiner import RefinerRunner
 from runners.server import look_after_server, running_server, url_of
+from runners.supervisor import end_with_parent
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
 from sdxl.files.check import stages_here
@@ -138,6 +139,7 @@ class SDXLRelay:
         prepare_to_serve(SETTINGS, stages_here(SETTINGS))
 
     def __init__(self) -> None:
+        end_with_parent()
         quiet_libraries()
 
     @bentoml.on_startup

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+from collections.abc import Iterable
 
-from sdxl.config.settings import ConfigurationError, Settings
+from runners.supervisor import end_with_parent
+from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.files.check import check_files, stages_here
 
 
-def main(host: str, port: str) -> None:
-    """Ends the process with a line that names the setting, the checkpoint or the port at fault."""
-    settings = Settings.or_exit()
+def check(settings: Settings, stages: Iterable[StageName], ports: Iterable[tuple[str, str]]) -> None:
+    """Ends the process with a line that names the checkpoint or the port (host, port) at fault."""
     try:
-        check_files(settings, stages_here(settings))
+        check_files(settings, stages)
     except ConfigurationError as error:
         sys.exit(f"sdxl-relay: {error}")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except (OSError, ValueError, OverflowError) as error:
-            sys.exit(f"sdxl-relay: cannot listen on {host}:{port}: {error}; choose another, as in PORT=3001 make serve")
+    for host, port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, int(port)))
+            except (OSError, ValueError, OverflowError) as error:
+                sys.exit(f"sdxl-relay: cannot listen on {host}:{port}: {error}; choose another port, as in PORT=3300")
+
+
+def main(host: str, port: str, *command: str) -> None:
+    """Ends with such a line for a setting, too; otherwise becomes the command, which ends with its parent (`make`)."""
+    settings = Settings.or_exit()
+    check(settings, stages_here(settings), [(host, port)])
+    if command:
+        end_with_parent()
+        os.execv(command[0], command)  # no shell is meant
 
 
 if __name__ == "__main__":

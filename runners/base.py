@@ -12,6 +12,7 @@ from runners.ending import loading, prepare_to_serve
 from runners.log import quiet_libraries
 from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner, importing
 from runners.stream import Octets, stream_job
+from runners.supervisor import end_with_parent
 from sdxl.request.fields import MAX_REQUEST_BYTES
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class BaseRunner(Runner):
         prepare_to_serve(SETTINGS, ["base"])
 
     def __init__(self) -> None:
+        end_with_parent()
         quiet_libraries()
         with loading("base", SETTINGS):
             with importing():

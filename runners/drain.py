@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 import psutil
 
 from sdxl.errors import RelayError
+
+logger = logging.getLogger("bentoml.sdxl_relay")
 
 LOOK_S = 0.1
 STOPPING = RelayError(503, "stopping", "the server is stopping", retry_after_s=2)
@@ -29,6 +32,7 @@ class Drain:
         self.has_begun = False
         self.is_over = asyncio.Event()  # the grace is over: what is still there must end now
         self.requests = 0
+        self._is_hurried = False
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -43,7 +47,10 @@ class Drain:
     def listen_for_sigterm(
         self, stop_server: Callable[[], object], give_up: Callable[[], Awaitable[object]] | None = None
     ) -> None:
-        """Takes SIGTERM over on the event loop that serves; `give_up` is called before the end if the grace is over."""
+        """Takes SIGTERM over on the event loop that serves; `give_up` is called before the end if the grace is over.
+
+        By a second SIGTERM, it is over at once.
+        """
 
         async def drain() -> None:
             try:
@@ -56,14 +63,25 @@ class Drain:
             stop_server()
 
         def begin() -> None:
-            if not self.has_begun:
-                self.has_begun = True
-                self._task = asyncio.create_task(drain())
+            if self.has_begun:
+                self._is_hurried = True
+                return
+            self.has_begun = True
+            self._task = asyncio.create_task(drain())
+            if self.requests and not self.is_needed():
+                logger.warning(
+                    "stopping: waiting for the requests at work (%d), for %g s at most;"
+                    " Ctrl-C or SIGTERM a second time stops at once",
+                    self.requests,
+                    self.grace_s,
+                )
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, begin)
 
     async def _until_idle(self) -> None:
         while True:
+            if self._is_hurried:
+                raise TimeoutError
             if not self.requests and not self.is_needed():
                 return
             await asyncio.sleep(LOOK_S)

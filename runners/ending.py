@@ -16,23 +16,26 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from runners.gauges import FOLDER
+from runners.supervisor import CANNOT_LOAD, take_over_signals
 from sdxl.config.ending import say_why
 from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.files.check import check_files, named
 
 logger = logging.getLogger("bentoml.sdxl_relay")
-CANNOT_LOAD = signal.SIGUSR1
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # BentoML makes it empty at each start of a supervisor
 
 
 def prepare_to_serve(settings: Settings, stages: Iterable[StageName]) -> None:
-    """To be called in the supervisor before it starts processes: it ends if a look at the files shows them unusable."""
+    """To be called in the supervisor before it starts processes; once for each service, which makes no difference.
+
+    It ends if a look at the files shows them unusable.
+    """
     try:
         check_files(settings, stages)
     except ConfigurationError as error:
         say_why(error)
         sys.exit(1)
-    signal.signal(CANNOT_LOAD, _end_supervisor)
+    take_over_signals()
 
 
 @contextmanager
@@ -43,7 +46,7 @@ def loading(stage: StageName, settings: Settings) -> Iterator[None]:
     SIGTERM ends the block at once, for nothing has been accepted yet.
     """
     setting, reference = f"SDXL_{stage.upper()}", getattr(settings, stage)
-    mark = Path(os.environ[METRICS_FOLDER]) / f"{stage}-of-{os.getppid()}.loading"
+    mark = Path(os.environ[FOLDER]) / f"{stage}-of-{os.getppid()}.loading"
 
     def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
         mark.unlink(missing_ok=True)
@@ -68,10 +71,3 @@ def _end_server(reason: object) -> NoReturn:
     say_why(reason)
     os.kill(os.getppid(), CANNOT_LOAD)
     os._exit(1)
-
-
-def _end_supervisor(_signal: int, _frame: FrameType | None) -> None:
-    """As SIGTERM does, which the supervisor's own handler is for; its exit status would be 0."""
-    supervisor = signal.getsignal(signal.SIGTERM).__self__.controller.arbiter  # type: ignore[union-attr]
-    supervisor._exception = SystemExit(1)  # raised when it has stopped
-    signal.raise_signal(signal.SIGTERM)

@@ -12,6 +12,7 @@ from runners.ending import loading, prepare_to_serve
 from runners.log import quiet_libraries
 from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner, importing
 from runners.stream import Octets, stream_job
+from runners.supervisor import end_with_parent
 from sdxl.handoff.size import max_bytes
 from sdxl.request.fields import MAX_REQUEST_BYTES
 
@@ -35,6 +36,7 @@ class RefinerRunner(Runner):
         prepare_to_serve(SETTINGS, ["refiner"])
 
     def __init__(self) -> None:
+        end_with_parent()
         quiet_libraries()
         with loading("refiner", SETTINGS):
             with importing():

@@ -14,6 +14,7 @@ import bentoml
 
 from runners.access_log import INSTEAD
 from runners.door import Door
+from runners.gauges import keep_metrics_apart
 from runners.log import set_up_log
 from sdxl.config.settings import Settings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from runners.stage import Stage
 
 SETTINGS = Settings.or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
+keep_metrics_apart()
 set_up_log(SETTINGS.log_format)  # in every process: this module is imported by the one that starts them, too
 A_LONG_TIME = 1_000_000_000
 RUNNER_OPTIONS: dict[str, Any] = {
