@@ -37,6 +37,7 @@ from runners.ending import prepare_to_serve
 from runners.http import ErrorResponse
 from runners.log import quiet_libraries
 from runners.refiner import RefinerRunner
+from runners.runner import LABELS
 from runners.server import look_after_server, running_server, url_of
 from runners.supervisor import end_with_parent
 from sdxl.config.settings import ENTRY_NAME, Settings
@@ -50,7 +51,6 @@ from sdxl.request.requests import (
     RefineRequest,
     RefineStreamRequest,
 )
-from sdxl.version import VERSION
 
 HERE = Path(__file__).parent
 SETTINGS = Settings.or_exit()
@@ -120,8 +120,11 @@ class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type:
     name=ENTRY_NAME,
     workers=1,
     image=IMAGE,
-    labels={"project": "sdxl-relay", "version": VERSION},
-    traffic={"timeout": SETTINGS.timeout_s + 30},
+    labels=LABELS,
+    # No `envs`: BentoML lets the value of a declared one win over the operator's. The next two are for BentoCloud.
+    # Beyond `concurrency`, requests wait in its queue, which BentoML sets where there is a task; 1 is its default.
+    resources={"cpu": "1", "memory": "2Gi"},
+    traffic={"timeout": SETTINGS.timeout_s + 30, "concurrency": SETTINGS.max_jobs, "external_queue": True},
     **INSTEAD,
 )
 class SDXLRelay:

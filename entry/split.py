@@ -32,9 +32,7 @@ def main(host: str, port: str, base_port: str, refiner_port: str) -> None:
     if not told:
         print(f"sdxl-relay: the {name} has ended, with status {status}; the others are stopped", file=sys.stderr)
     for process in services.values():
-        process.terminate()
-        if not told:  # nothing that is at work could end, and a second signal ends it at once
-            process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM if told else signal.SIGQUIT)  # at once: nothing that is at work could end
     others = [process.wait() for process in services.values()]
     sys.exit(max(others) if told else status or 1)
 
@@ -52,9 +50,9 @@ def _pass_signals_on(entry: subprocess.Popen[bytes]) -> list[int]:
 
     def pass_on(number: int, _frame: object) -> None:
         told.append(number)
-        entry.terminate()
+        entry.send_signal(number)
 
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(each) is not signal.SIG_IGN:  # by nohup
             signal.signal(each, pass_on)
     return told

@@ -9,6 +9,7 @@ import bentoml
 
 from runners.door import Door, guard
 from runners.ending import loading, prepare_to_serve
+from runners.gpus import see_own_gpu
 from runners.log import quiet_libraries
 from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner, importing
 from runners.stream import Octets, stream_job
@@ -37,6 +38,7 @@ class BaseRunner(Runner):
     def __init__(self) -> None:
         end_with_parent()
         quiet_libraries()
+        see_own_gpu("base", SETTINGS.device)
         with loading("base", SETTINGS):
             with importing():
                 from runners.base_jobs import BaseStage

@@ -49,7 +49,8 @@ class Drain:
     ) -> None:
         """Takes SIGTERM over on the event loop that serves; `give_up` is called before the end if the grace is over.
 
-        By a second SIGTERM, it is over at once.
+        By SIGQUIT, it is over at once. A second SIGTERM means nothing: systemd sends one to every process of a service,
+        and so does the process that started this one.
         """
 
         async def drain() -> None:
@@ -64,19 +65,23 @@ class Drain:
 
         def begin() -> None:
             if self.has_begun:
-                self._is_hurried = True
                 return
             self.has_begun = True
             self._task = asyncio.create_task(drain())
             if self.requests and not self.is_needed():
                 logger.warning(
                     "stopping: waiting for the requests at work (%d), for %g s at most;"
-                    " Ctrl-C or SIGTERM a second time stops at once",
+                    " Ctrl-C again, or SIGQUIT, stops at once",
                     self.requests,
                     self.grace_s,
                 )
 
+        def hurry() -> None:
+            self._is_hurried = True
+            begin()
+
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, begin)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, hurry)
 
     async def _until_idle(self) -> None:
         while True:

@@ -9,6 +9,7 @@ import bentoml
 
 from runners.door import Door, guard
 from runners.ending import loading, prepare_to_serve
+from runners.gpus import see_own_gpu
 from runners.log import quiet_libraries
 from runners.runner import RUNNER_OPTIONS, SETTINGS, Runner, importing
 from runners.stream import Octets, stream_job
@@ -38,6 +39,7 @@ class RefinerRunner(Runner):
     def __init__(self) -> None:
         end_with_parent()
         quiet_libraries()
+        see_own_gpu("refiner", SETTINGS.device)
         with loading("refiner", SETTINGS):
             with importing():
                 from runners.refiner_jobs import RefinerStage

@@ -15,23 +15,31 @@ import bentoml
 from runners.access_log import INSTEAD
 from runners.door import Door
 from runners.gauges import keep_metrics_apart
+from runners.gpus import take_over_allocation
 from runners.log import set_up_log
 from sdxl.config.settings import Settings
+from sdxl.version import VERSION
 
 if TYPE_CHECKING:
     from runners.stage import Stage
 
 SETTINGS = Settings.or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
 keep_metrics_apart()
+take_over_allocation()
 set_up_log(SETTINGS.log_format)  # in every process: this module is imported by the one that starts them, too
+LABELS = {"project": "sdxl-relay", "version": VERSION}
 A_LONG_TIME = 1_000_000_000
 RUNNER_OPTIONS: dict[str, Any] = {
     "workers": 1,
+    "labels": LABELS,
+    # For BentoCloud. On one host, runners/gpus.py says who sees which GPU.
+    "resources": {"gpu": 1, "cpu": "4", "memory": "16Gi"},
     **INSTEAD,
     # BentoML's proxy would close its session, and with it calls in flight, after 100 requests or 300 s.
     "runner_connection": {"max_requests": A_LONG_TIME, "max_age": float(A_LONG_TIME)},
-    # Until a stream's first frame, which comes at once. BentoML remembers each request for so long.
-    "traffic": {"timeout": 60},
+    # `timeout`: until a stream's first frame, which comes at once; BentoML remembers each request for so long.
+    # `concurrency` is for BentoCloud: the jobs of a replica past which there is to be another, as on Kubernetes.
+    "traffic": {"timeout": 60, "concurrency": 8},
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any
 
@@ -16,9 +17,9 @@ import psutil
 from circus.sighandler import SysHandler
 
 CANNOT_LOAD = signal.SIGUSR1
-AT_ONCE_S = 5.0  # from the second signal to the end of whatever is left
+AGAIN_S = 1.0  # from a signal to one that counts as the second, for one stop may come in two ways
+AT_ONCE_S = 5.0  # until the end of whatever is left
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
-_begin = SysHandler.quit
 
 
 def take_over_signals() -> None:
@@ -26,7 +27,8 @@ def take_over_signals() -> None:
     signal.signal(CANNOT_LOAD, _end_with_status_1)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup
         SysHandler.SIGNALS = [each for each in SysHandler.SIGNALS if each != signal.SIGHUP]
-    SysHandler.quit = SysHandler.handle_hup = _quit
+    SysHandler.handle_int = SysHandler.handle_term = SysHandler.handle_hup = _stop
+    SysHandler.handle_quit = _stop_at_once
 
 
 def end_with_parent() -> None:
@@ -35,14 +37,20 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _quit(handler: Any) -> None:
-    """By the first signal, the services end in order; by the second, at once."""
-    if not hasattr(handler, "has_begun"):
-        handler.has_begun = True
-        _begin(handler)
-        return
+def _stop(handler: Any) -> None:
+    """The services end in order; by a second signal, at once."""
+    now = time.monotonic()
+    if not hasattr(handler, "begun_at"):
+        handler.begun_at = now
+        handler.quit()
+    elif now - handler.begun_at >= AGAIN_S:
+        _stop_at_once(handler)
+
+
+def _stop_at_once(handler: Any) -> None:
+    handler.quit()
     for process in psutil.Process().children():
-        process.terminate()
+        process.send_signal(signal.SIGQUIT)
     loop = handler.controller.loop
     loop.add_callback_from_signal(loop.call_later, AT_ONCE_S, _kill_processes)
 

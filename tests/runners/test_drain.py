@@ -36,6 +36,7 @@ async def stopped(drain: Drain, meanwhile: Callable[[], Awaitable[None]]) -> lis
             await is_stopped.wait()
     finally:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGQUIT)
     return happened
 
 
@@ -92,5 +93,20 @@ def test_a_second_sigterm_changes_nothing() -> None:
             work = asyncio.create_task(stopped(drain, again))
             await asyncio.sleep(0.2)
         assert await work == ["meanwhile", "stopped"]
+
+    asyncio.run(main())
+
+
+def test_sigquit_ends_at_once_what_is_at_work() -> None:
+    async def main() -> None:
+        async def quit_now() -> None:
+            os.kill(os.getpid(), signal.SIGQUIT)
+            await asyncio.sleep(0.05)
+
+        drain = Drain(grace_s=50)
+        with drain.request():
+            happened = await stopped(drain, quit_now)
+        assert happened == ["gave up", "stopped", "meanwhile"]
+        assert drain.is_over.is_set()
 
     asyncio.run(main())

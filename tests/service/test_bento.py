@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import StableDiffusionXLPipeline
 
 from tests.conftest import MINI
@@ -35,6 +36,8 @@ def test_the_built_bento_gives_the_same_picture_also_from_one_file_and_a_bento_m
     assert not (bento / "src" / "training").exists()
     assert not (bento / "src" / "tests").exists()
     _check_container(bento)
+    _check_manifest(bento)
+    assert "](docs/" not in (bento / "README.md").read_text()  # which are not in the bento
     pipeline = StableDiffusionXLPipeline.from_pretrained(MINI / "base", dtype=torch.float16, add_watermarker=False)
     write_original(pipeline, tmp_path / "base.safetensors")
     keep_refiner(tmp_path)
@@ -52,6 +55,20 @@ def test_the_built_bento_gives_the_same_picture_also_from_one_file_and_a_bento_m
     ) as from_bento:
         for fields in (REQUEST, {**REQUEST, "refine": "sdedit", "num_inference_steps": 8}):
             assert np.array_equal(from_bento.generate(**fields), server.generate(**fields))
+
+
+def _check_manifest(bento: Path) -> None:
+    """What BentoCloud goes by."""
+    services = {each["name"]: each["config"] for each in yaml.safe_load((bento / "bento.yaml").read_text())["services"]}
+    assert {name: config["traffic"]["concurrency"] for name, config in services.items()} == {
+        "sdxl_relay": 64,
+        "sdxl_base": 8,
+        "sdxl_refiner": 8,
+    }
+    assert {name for name, config in services.items() if config["resources"].get("gpu")} == {
+        "sdxl_base",
+        "sdxl_refiner",
+    }
 
 
 @pytest.mark.full

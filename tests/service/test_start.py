@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.service.server import Serving, free_port, run_module
@@ -78,9 +80,13 @@ def test_a_runner_by_itself_in_a_container(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_a_process_that_is_killed_while_it_loads(tmp_path: Path) -> None:
     """As Linux does it for want of memory, which the process cannot tell."""
+
+    def supervisor() -> int:
+        return next((child.pid for child in psutil.Process(serving.process.pid).children()), 0)
+
     serving = Serving(tmp_path, "runners.base:BaseRunner")
     serving.start()
-    wait_for(lambda: any(tmp_path.rglob("base-of-*.loading")))
+    wait_for(lambda: any(Path(tempfile.gettempdir()).glob(f"sdxl-relay-metrics-*/base-of-{supervisor()}.loading")))
     serving.server.workers()["sdxl_base"].kill()
     assert serving.process.wait(60) == 1
     assert "the process that loaded it was killed, most likely for want of memory" in serving.server.log.read_text()
