@@ -1,4 +1,4 @@
-"""Attention as one operator of an ONNX file, in place of a matrix of all pixels by all pixels."""
+"""Attention as diffusers' AttnProcessor2_0 has it; the product itself is torch's, or one operator of an ONNX file."""
 
 from __future__ import annotations
 
@@ -9,33 +9,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-
-class _OneOperator(torch.autograd.Function):
-    """In an exported file: ONNX Runtime's own operator, which OpenVINO knows too.
-
-    ONNX's own `Attention` is of a later opset, and computed by ONNX Runtime as a whole matrix.
-    """
-
-    @staticmethod
-    def forward(_: Any, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-        split = [projected.unflatten(-1, (heads, -1)).transpose(1, 2) for projected in (query, key, value)]
-        return scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
-
-    @staticmethod
-    def symbolic(graph: Any, query: Any, key: Any, value: Any, heads: int) -> Any:
-        operator = graph.op("com.microsoft::MultiHeadAttention", query, key, value, num_heads_i=heads)
-        return operator.setType(query.type())
+Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""From queries, keys and values [n, tokens, channels] and the number of heads to the queries' [n, tokens, channels]."""
 
 
-_one_operator: Callable[[Tensor, Tensor, Tensor, int], Tensor] = _OneOperator.apply
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """torch's own."""
+    split = [projected.unflatten(-1, (heads, -1)).transpose(1, 2) for projected in (query, key, value)]
+    return scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
 
 
-class ExportedAttention:
-    """An attention processor for export: as diffusers' AttnProcessor2_0 for the attentions that SDXL's models have.
+class AttentionBy:
+    """A processor for the attentions that SDXL's models have, which know neither masks nor a time embedding."""
 
-    torch's exporter writes `scaled_dot_product_attention` as a product, a softmax and a product. Between them stands
-    a matrix of 4 bytes times rows, heads and the square of the pixels: 4 GB in the miniature model at 1024 x 1024.
-    """
+    def __init__(self, attend: Attend) -> None:
+        self._attend = attend
 
     def __call__(
         self,
@@ -52,8 +40,36 @@ class ExportedAttention:
         if attn.group_norm is not None:
             hidden = attn.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
         context = hidden if encoder_hidden_states is None else encoder_hidden_states
-        attended = _one_operator(attn.to_q(hidden), attn.to_k(context), attn.to_v(context), attn.heads)
+        attended = self._attend(attn.to_q(hidden), attn.to_k(context), attn.to_v(context), attn.heads)
         output: Tensor = attn.to_out[0](attended)
         if hidden_states.ndim == 4:
             output = output.transpose(1, 2).reshape(hidden_states.shape)
         return (output + hidden_states if attn.residual_connection else output) / attn.rescale_output_factor
+
+
+class _OneOperator(torch.autograd.Function):
+    """In an exported file: ONNX Runtime's own operator, which OpenVINO knows too.
+
+    ONNX's own `Attention` is of a later opset, and computed by ONNX Runtime as a whole matrix.
+    """
+
+    @staticmethod
+    def forward(_: Any, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+        return attend(query, key, value, heads)
+
+    @staticmethod
+    def symbolic(graph: Any, query: Any, key: Any, value: Any, heads: int) -> Any:
+        operator = graph.op("com.microsoft::MultiHeadAttention", query, key, value, num_heads_i=heads)
+        return operator.setType(query.type())
+
+
+_one_operator: Attend = _OneOperator.apply
+
+
+def exported_attention() -> AttentionBy:
+    """A processor for export.
+
+    torch's exporter writes `scaled_dot_product_attention` as a product, a softmax and a product. Between them stands
+    a matrix of 4 bytes times rows, heads and the square of the pixels: 4 GB in the miniature model at 1024 x 1024.
+    """
+    return AttentionBy(_one_operator)

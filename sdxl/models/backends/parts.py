@@ -16,7 +16,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from sdxl.models.backends.attention import ExportedAttention
+from sdxl.models.backends.attention import exported_attention
 from sdxl.models.backends.backend import Run
 from sdxl.models.backends.export import Input, Part
 
@@ -142,7 +142,7 @@ def parts(name: str, pipeline: Any) -> list[Part]:
     """What a pipeline's model of that name is converted as."""
     model = getattr(pipeline, name)
     if name in ("unet", "vae"):
-        model.set_attn_processor(ExportedAttention())
+        model.set_attn_processor(exported_attention())
     if name == "unet":
         inputs = _unet_inputs(model.config, pipeline.text_encoder_2.config.projection_dim)
         return [Part(name="unet", module=_UNet(model), inputs=inputs)]
