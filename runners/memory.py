@@ -57,8 +57,7 @@ def peak_bytes(work: Callable[[], object], device: str) -> int | None:
         before = torch.cuda.memory_allocated(device)
         work()
         return torch.cuda.max_memory_allocated(device) - before
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # glibc's: what is free in this process would be used again, and not be seen
+    give_back()  # otherwise, work would use again what is free in this process, and it would not be seen
     try:
         (OWN / "clear_refs").write_text("5")  # the peak is now what is in use
     except OSError:
@@ -79,3 +78,9 @@ def free_bytes(device: str) -> int:
         with suppress(OSError, ValueError):  # there is no such file, or no limit ("max")
             free = min(free, int(limit.read_text()) - int(used.read_text()))
     return free
+
+
+def give_back() -> None:
+    """Returns to the system what the C library keeps of freed memory: glibc, hundreds of MB after a large picture."""
+    with suppress(OSError, AttributeError):  # other C libraries have no such function
+        ctypes.CDLL(None).malloc_trim(0)

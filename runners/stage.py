@@ -8,23 +8,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-import bentoml
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from runners.bento_models import folder_of
 from runners.door import Door
 from runners.frames import Frame, Kind
 from runners.gauges import forget_the_dead
-from runners.memory import largest_picture_px
+from runners.memory import give_back, largest_picture_px
 from runners.metrics import StageMetrics
 from runners.probe import Probe
 from runners.server import look_after_server, running_server
 from runners.speed import Speed, measure, measuring_again
-from sdxl.config.references import UnusableFile, name_of
+from sdxl.config.references import name_of
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
@@ -83,13 +82,14 @@ class Stage(ABC):
         """
         self.settings = settings
         with ThreadPoolExecutor(1) as pool:
-            self.checkpoint = pool.submit(checkpoints.load, self.NAME, settings, _bento_model).result()
+            self.checkpoint = pool.submit(checkpoints.load, self.NAME, settings, folder_of).result()
             unet = pool.submit(make_unet, self.checkpoint, settings).result()
             probe = Probe(self.checkpoint, unet, self.any_conditioning)
             self.speed = pool.submit(measure, probe, settings).result()
             self.largest_px = pool.submit(largest_picture_px, probe, self.speed.limit.rows, settings).result()
         forget_the_dead()
         self.metrics = StageMetrics(self.NAME)
+        self._measure_again = measuring_again(probe, self.speed, settings, self.metrics.row_limit.set)
         self.checkpoint.prompts.tell = self.metrics.encoded
         self.engine = Engine(
             unet,
@@ -100,7 +100,7 @@ class Stage(ABC):
             after_tick=OneTickAhead() if self.checkpoint.device.startswith("cuda") else lambda: None,
             switch=self.checkpoint.loras.switch,
             end_early=ending_early(self.checkpoint, settings),
-            when_idle=measuring_again(probe, self.speed, settings, self.metrics.row_limit.set),
+            when_idle=self._rest,
         )
         self.engine.start()
 
@@ -162,6 +162,10 @@ class Stage(ABC):
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
         )
+
+    def _rest(self) -> bool:
+        give_back()
+        return self._measure_again()
 
     def _check_memory(self, height: int, width: int) -> None:
         if height * width > self.largest_px:
@@ -228,14 +232,6 @@ class Stage(ABC):
         self.metrics.decoded(time.perf_counter() - begun)
         height, width, _ = pixels.shape
         return Frame(kind=Kind.RESULT, meta={**meta, "width": width, "height": height}, body=pixels.tobytes())
-
-
-def _bento_model(tag: str) -> Path:
-    """The folder of a model in BentoML's store. Raises UnusableFile."""
-    try:
-        return Path(bentoml.models.get(tag).path)
-    except bentoml.exceptions.BentoMLException as error:
-        raise UnusableFile(f"there is no such Bento model; `bentoml models list` shows them ({error})") from error
 
 
 def _policy(settings: Settings, speed: Speed) -> Policy:

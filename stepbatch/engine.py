@@ -52,7 +52,7 @@ class Engine:
 
         `after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py). `end_early` tells
         the model that nobody waits for the call under way (stepbatch/interrupt.py). `when_idle` is called while there
-        are no jobs, until it says that it has nothing more to do.
+        are no jobs, each second until it says that it has nothing more to do.
         """
         self._unet = unet
         self._stack = KeptStack()
@@ -140,6 +140,7 @@ class Engine:
                 while self._jobs.wait(IDLE_S if has_idle_work else None):
                     if self._jobs.all():
                         self._work()
+                        has_idle_work = True
                     else:
                         has_idle_work = attempt(self._when_idle) is True
         finally:

@@ -22,6 +22,7 @@ from sdxl.models.backends.export import Part, export
 from sdxl.models.backends.parts import STAND_INS, parts
 
 EXPORTERS = ("torch", "diffusers", "transformers")  # by whose versions exported files may differ
+SOURCES = ("attention.py", "export.py", "parted.py", "parts.py")
 MODEL = "model.onnx"
 
 logger = logging.getLogger("bentoml.sdxl_relay")
@@ -75,7 +76,9 @@ def _exported(part: Part, cache: Path, digest: str) -> Path:
 def _key(digest: str) -> str:
     """Of all that a file is made from."""
     made_by = [f"{package} {version(package)}" for package in EXPORTERS]
-    sources = [Path(__file__).with_name(name).read_text() for name in ("attention.py", "export.py", "parts.py")]
+    sources = [
+        Path(__file__).with_name(name).read_text() for name in ("attention.py", "export.py", "parted.py", "parts.py")
+    ]
     return hashlib.sha256("\n".join([digest, *made_by, *sources]).encode()).hexdigest()[:16]
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sdxl.models.backends.parted import part_attention
+
 OPSET = 18
 
 
@@ -48,3 +50,4 @@ def export(part: Part, path: Path) -> None:
             input_names=list(inputs),
             dynamic_axes={name: {axis: f"{name}_{axis}" for axis in given.dynamic} for name, given in inputs.items()},
         )
+    part_attention(path)
