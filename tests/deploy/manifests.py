@@ -19,7 +19,7 @@ from tests.service.server import ROOT
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 BUILDS = [*OVERLAYS, "with-hpa"]
-"""Every overlay, and the base with the components that no overlay has."""
+"""Every overlay, and the base with components that no overlay has."""
 FROM_SECRET = "s" * 64  # stands for a value that is not in the manifests
 
 Object = dict[str, Any]
@@ -39,11 +39,11 @@ def kustomize(folder: Path) -> list[Object]:
     return list(yaml.safe_load_all(built.stdout))
 
 
-def kustomize_with_hpa(scratch: Path) -> list[Object]:
-    """The base with the components that no overlay has."""
-    parts = ("base", "components/hpa", "components/prometheus-operator")
-    base, *components = (os.path.relpath(KUBERNETES / part, scratch) for part in parts)
-    kustomization = {"resources": [base], "components": components}
+def kustomize_with(scratch: Path, *components: str) -> list[Object]:
+    """The base with components that no overlay has."""
+    parts = ("base", *(f"components/{name}" for name in components))
+    base, *others = (os.path.relpath(KUBERNETES / part, scratch) for part in parts)
+    kustomization = {"resources": [base], "components": others}
     (scratch / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return kustomize(scratch)
 

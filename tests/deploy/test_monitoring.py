@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.facts import Facts
-from tests.deploy.manifests import KUBERNETES, Built, kustomize, kustomize_with_hpa
+from tests.deploy.manifests import KUBERNETES, Built, kustomize, kustomize_with
 from tests.deploy.prometheus_operator import Alert, PodMonitor, PrometheusRule
 from tests.service.server import ROOT
 
@@ -21,7 +21,7 @@ MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
 
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return Built(kustomize_with_hpa(tmp_path_factory.mktemp("kustomize")))
+    return Built(kustomize_with(tmp_path_factory.mktemp("kustomize"), "hpa", "prometheus-operator"))
 
 
 @pytest.fixture(scope="module")
