@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -213,10 +214,11 @@ class Settings(BaseModel):
             first = error.errors(include_url=False)[0]
             name = f"{PREFIX}{str(first['loc'][0]).upper()}"
             if first["type"] == "extra_forbidden":
-                known = ", ".join(sorted(f"{PREFIX}{field.upper()}" for field in cls.model_fields))
-                raise ConfigurationError(f"{name} is not a setting; there are {known}") from None
+                known = sorted(f"{PREFIX}{field.upper()}" for field in cls.model_fields)
+                hint = "".join(f" (did you mean {like}?)" for like in get_close_matches(name, known, 1))
+                raise ConfigurationError(f"{name} is not a setting{hint}; there are {', '.join(known)}") from None
             value = "(not shown)" if first["loc"][0] in SECRETS else first["input"]
-            raise ConfigurationError(f"{name}={value}: {first['msg']}") from None
+            raise ConfigurationError(f"{name}={value}: {first['msg'].removeprefix('Value error, ')}") from None
 
     @classmethod
     def or_exit(cls) -> Settings:

@@ -31,7 +31,7 @@ def test_tokens_are_one_or_several() -> None:
     assert tokens("a token with spaces") == ["a token with spaces"]
     assert tokens(f"{KEY}, {KEY[::-1]}") == [KEY, KEY[::-1]]
     for bad in ("", f"{KEY},", f"{KEY},short", f"{KEY}\n{KEY}", "ein Schlüssel für alle"):
-        with pytest.raises(ConfigurationError, match=r"SDXL_RUNNER_TOKEN=\(not shown\): .* every token must have 16"):
+        with pytest.raises(ConfigurationError, match=r"SDXL_RUNNER_TOKEN=\(not shown\): every token must have 16"):
             tokens(bad)
 
 
