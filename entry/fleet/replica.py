@@ -198,5 +198,7 @@ def _ended(error: RelayError) -> Exception:
 
 def _said(error: BaseException) -> str:
     """Of what kind the error is. Its own text would tell clients the replica's address."""
+    if isinstance(error, TimeoutError):
+        return f"nothing in {READY_TIMEOUT_S:g} s, as while it loads"
     number = None if isinstance(error, aiohttp.ClientSSLError) else getattr(error, "errno", None)
     return os.strerror(number) if number else type(error).__name__

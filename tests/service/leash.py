@@ -18,6 +18,7 @@ import psutil
 
 
 def main() -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 
     def pass_on(number: int, _: FrameType | None) -> None:
