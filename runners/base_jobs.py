@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -80,7 +79,7 @@ class BaseStage(Stage):
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
                 return self._picture(wanted, latents)
-            return self._hand_off(wanted, latents, generator, sampler, cutoff)
+            return self._hand_off(wanted, latents, generator, cutoff)
 
         return self.job(
             prepare,
@@ -128,7 +127,7 @@ class BaseStage(Stage):
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
                 return self._picture(wanted, latents)
-            return self._hand_off(wanted, latents, generator, sampler, cutoff, mask)
+            return self._hand_off(wanted, latents, generator, cutoff, mask)
 
         return self.img2img_job(
             wanted,
@@ -163,14 +162,13 @@ class BaseStage(Stage):
         wanted: Generation | Edit,
         latents: torch.Tensor,
         generator: torch.Generator,
-        sampler: Any,
         cutoff: int | None,
         mask: torch.Tensor | None = None,
     ) -> Frame:
         begun = time.perf_counter()
         height, width = latents.shape[-2] * VAE_FACTOR, latents.shape[-1] * VAE_FACTOR
         document = HandOff(
-            fields=self._handoff_fields(wanted, (height, width), sampler, cutoff),
+            fields=self._handoff_fields(wanted, (height, width), cutoff),
             latents=latents.cpu(),
             generator_state=generator.get_state(),
             mask=mask,
@@ -179,7 +177,7 @@ class BaseStage(Stage):
         meta = {"handoff": True, **self.told(wanted, wanted)}
         return Frame(kind=Kind.RESULT, meta=meta, body=document)
 
-    def _handoff_fields(self, wanted: Generation | Edit, size: Pair, sampler: Any, cutoff: int | None) -> HandOffFields:
+    def _handoff_fields(self, wanted: Generation | Edit, size: Pair, cutoff: int | None) -> HandOffFields:
         original, target = wanted.original_size or size, wanted.target_size or size
         return HandOffFields(
             **wanted.model_dump(include=AS_REQUESTED),
@@ -193,7 +191,7 @@ class BaseStage(Stage):
             negative_original_size=wanted.negative_original_size or original,
             negative_target_size=wanted.negative_target_size or target,
             guidance_scale=wanted.refiner_guidance_scale,
-            sampler_digest=samplers.digest(sampler),
+            sampler_digest=samplers.digest(wanted.scheduler, self.checkpoint.scheduler_config),
             base_digest=self.checkpoint.digest,
         )
 

@@ -44,13 +44,14 @@ class RefinerStage(Stage):
         self.metrics.handed_off(len(document), time.perf_counter() - begun)
         fields = handoff.fields
         sampler = self._sampler(fields)
-        if samplers.digest(sampler) != fields.sampler_digest:
+        own_digest = samplers.digest(fields.scheduler, self.checkpoint.scheduler_config)
+        if own_digest != fields.sampler_digest:
             raise RelayError(
                 400,
                 "sampler_mismatch",
                 "hand-off field sampler_digest: the base's sampler is configured"
                 f" otherwise than this refiner's, so that their timesteps do not tile; got"
-                f" {fields.sampler_digest}, allowed is {samplers.digest(sampler)}",
+                f" {fields.sampler_digest}, allowed is {own_digest}",
                 field="sampler_digest",
             )
         if fields.cutoff is not None:

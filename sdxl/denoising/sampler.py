@@ -49,8 +49,12 @@ def schedule(sampler: SchedulerMixin) -> str:
     return json.dumps(decisive, sort_keys=True, default=str)
 
 
-def digest(sampler: SchedulerMixin) -> str:
-    """SHA-256 over the sampler's class and schedule: equal digests give equal timesteps."""
+def digest(name: SamplerName, config: Mapping[str, Any]) -> str:
+    """SHA-256 over the sampler's class and schedule: equal digests give equal timesteps.
+
+    Of a fresh one, for some change their configuration when their timesteps are set.
+    """
+    sampler = make_sampler(name, config)
     return hashlib.sha256(f"{type(sampler).__name__} {schedule(sampler)}".encode()).hexdigest()
 
 

@@ -109,7 +109,7 @@ def test_turbo_and_the_refiner_agree_on_samplers(turbo: Checkpoint, scheduler: S
     """Though the one's own is of another class than the other's."""
     refiner = without_files("refiner", "turbo")
     made = [make_sampler(scheduler, stage.scheduler_config) for stage in (turbo, refiner)]
-    assert digest(made[0]) == digest(made[1])
+    assert len({digest(scheduler, stage.scheduler_config) for stage in (turbo, refiner)}) == 1
     for sampler in made:
         sampler.set_timesteps(4)
     assert [*made[0].timesteps] == [*made[1].timesteps]
