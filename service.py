@@ -69,6 +69,8 @@ APP = make_app(
 Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end
 Picture = Annotated[Path, ContentType("image/*")]
 Upload = Annotated[Path, ContentType("*/*")]  # its first bytes tell: curl, for one, does not know what .webp is
+# BentoML cannot take an `Upload | None`, nor the default None in a schema without a warning.
+NO_MASK: Any = Field(default_factory=lambda: None)
 # The container, for entry and runners alike.
 IMAGE = bentoml.images.Image(
     base_image="python:3.11-slim",
@@ -90,7 +92,7 @@ class EditUpload(EditRequest):
     """An `EditRequest` with its picture, and a mask of the same size or none: PNG, JPEG or WebP."""
 
     image: Upload
-    mask: Upload = None  # type: ignore[assignment]  # BentoML cannot take a `Picture | None`
+    mask: Upload = NO_MASK
 
 
 class RefineStreamUpload(RefineStreamRequest):
@@ -103,7 +105,7 @@ class EditStreamUpload(EditStreamRequest):
     """An `EditUpload` with what is to be told meanwhile."""
 
     image: Upload
-    mask: Upload = None  # type: ignore[assignment]  # as above
+    mask: Upload = NO_MASK
 
 
 class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]

@@ -83,7 +83,7 @@ def invalid_request(error: ValidationError) -> RelayError:
         return RelayError(
             400, "unknown_field", f"{field}: there is no such field", field=field, got=shorten(first["input"])
         )
-    return invalid_field(field, first["input"], first["msg"])
+    return invalid_field(field, first["input"], first["msg"].removeprefix("Input should be "))
 
 
 def shorten(value: object) -> str:
