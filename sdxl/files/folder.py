@@ -40,7 +40,7 @@ def check_folder(stage: StageName, folder: Path, *, has_weights: bool = True, br
             if name not in has or not (folder / name).is_dir():
                 raise UnusableFile(f"it has no {name}; a whole checkpoint is needed")
             for file in (folder / name).glob("*.json"):
-                read_json(folder, f"{name}/{file.name}")
+                _check_not_quantized(f"{name}/{file.name}", read_json(folder, f"{name}/{file.name}"))
         if part in TOKENIZERS:
             _check_tokenizer(folder, TOKENIZERS[part])
         if has_weights and not (part == "vae" and brings_vae):
@@ -90,6 +90,11 @@ def check_vae_folder(folder: Path, path_of_config: str = "config.json") -> None:
     if kind != "AutoencoderKL":
         raise UnusableFile(f"{path_of_config} is of {kind!s:.60}; AutoencoderKL is needed")
     check_latents(config.get("latent_channels"))
+
+
+def _check_not_quantized(name: str, config: dict[str, Any]) -> None:
+    if "quantization_config" in config:
+        raise UnusableFile(f"{name} says that its weights are quantized; one with plain weights is needed")
 
 
 def _check_tokenizer(folder: Path, name: str) -> None:

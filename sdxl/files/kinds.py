@@ -23,6 +23,7 @@ PARTS: Mapping[StageName, Mapping[str, str]] = {
 
 LATENT_CHANNELS = 4
 FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
+WEIGHTS = (".weight", "_a", "_b", "_w1", "_w2", "_t1", "_t2", ".diff")  # the last of LyCORIS
 LORA = r"(^|[._])lora[._]|\.(hada|lokr)_w[12]|\.(diff|w_norm)$"
 # What names are a sign of; the first that matches any name of a file counts.
 KINDS = (
@@ -30,13 +31,13 @@ KINDS = (
     (r"(^|\.)(double_blocks|single_blocks|single_transformer_blocks)\.", "Flux, or a model of its kind"),
     (r"^cond_stage_model\.", "Stable Diffusion 1 or 2"),
     (rf"^{UNET}label_emb\.", "a checkpoint of SDXL, which SDXL_BASE or SDXL_REFINER takes"),
-    (r"^(control_model\.|controlnet_)", "a ControlNet"),
+    (r"^(control_model\.|controlnet_|lllite_)", "a ControlNet"),
     (r"^(image_proj|ip_adapter)\.", "an IP-Adapter"),
     (LORA, "a LoRA, which SDXL_LORAS takes"),
     (r"^(clip_[gl]|emb_params|string_to_param.*)$", "a textual inversion"),
     (rf"^({UNET})?(input_blocks|down_blocks)\.", "a UNet alone, or another model's"),
-    (rf"^({VAE})?(encoder|decoder)\.", "a VAE, which SDXL_VAE takes"),
-    (r"text_model\.|transformer\.resblocks\.", "a text encoder alone"),
+    (rf"^({VAE})?(encoder|decoder)\.conv_in\.", "a VAE, which SDXL_VAE takes"),
+    (r"text_model\.|transformer\.resblocks\.|^encoder\.block\.", "a text encoder alone"),
 )
 
 
@@ -117,12 +118,17 @@ def check_lora(header: Header) -> None:
     """Raises UnusableFile for what is no LoRA of any model. Whether it fits this one is seen when it is loaded."""
     if not any(re.search(LORA, name) for name in header.tensors):
         raise UnusableFile(f"it is {kind_of(header)}; a LoRA is needed")
+    if bundled := list(header.under("bundle_emb.")):
+        raise UnusableFile(
+            f"it brings a textual inversion with it ({some(bundled)}); write the LoRA without embeddings"
+        )
+    check_types(header, ("",))
 
 
 def check_types(header: Header, prefixes: tuple[str, ...]) -> None:
-    """Raises UnusableFile if weights are no plain numbers."""
+    """Raises UnusableFile if weights are no plain numbers. One number, such as alpha, may be of any type."""
     for name, tensor in header.tensors.items():
-        if name.startswith(prefixes) and name.endswith(".weight") and tensor.dtype not in FLOATS:
+        if name.startswith(prefixes) and tensor.shape and name.endswith(WEIGHTS) and tensor.dtype not in FLOATS:
             raise UnusableFile(f"its weights are quantized: {name} is {tensor.dtype}; one with plain weights is needed")
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sdxl.config.references import UnusableFile
-from sdxl.files.header import read_header
+from sdxl.files.header import Header, read_header
 from sdxl.files.kinds import check_lora, some, without_ones
 from sdxl.models.changes import (
     BiasDifference,
@@ -43,7 +43,7 @@ def read_lora(path: Path, pipeline: Any) -> dict[Place, list[Change]]:
     """
     header = read_header(path)
     check_lora(header)
-    settings = json.loads(header.metadata.get(PEFT_METADATA, "{}"))
+    settings = _peft_settings(header)
     found = {}
     for (part, name), roles in _by_layer(load_file(path), pipeline).items():
         layer = getattr(pipeline, part).get_submodule(name)
@@ -96,7 +96,7 @@ def _change(roles: Roles, own: torch.Size, scale: Scaling) -> Change:
         ranks = [roles[name].shape[0] for name in ("lokr_w1_b", "lokr_w2_b") if name in roles]
         left, right = (_factor(roles, each) for each in ("w1", "w2"))
         return Kronecker(left=left, right=right, scale=scale(ranks[0]) if ranks else 1.0)
-    raise UnusableFile("no such change is known")
+    raise UnusableFile("no such change is known, or a part of it is missing")
 
 
 def _factor(roles: Roles, name: str) -> Tensor:
@@ -146,6 +146,17 @@ def _as_weights(roles: Roles, layer: nn.Module) -> Roles:
         if not is_finite(tensor):
             raise UnusableFile(f"there is NaN or infinity in its {role}")
     return moved
+
+
+def _peft_settings(header: Header) -> dict[str, Any]:
+    """Raises UnusableFile for anything but a JSON object."""
+    try:
+        settings = json.loads(header.metadata.get(PEFT_METADATA, "{}"))
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise UnusableFile(f"its metadata {PEFT_METADATA} is no JSON object; write the LoRA again")
+    return settings
 
 
 def _peft_scaling(settings: Mapping[str, Any], part: str, name: str) -> Scaling:

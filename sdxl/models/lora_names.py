@@ -13,14 +13,19 @@ PARTS = ("unet", "text_encoder", "text_encoder_2")
 Place = tuple[str, str]
 """A part of a pipeline, and the name of a layer in it."""
 
-# How names of each part's layers begin: in diffusers' and ComfyUI's files with dots, in kohya's with underscores.
+# How names of each part's layers begin: with dots in the files of diffusers, ComfyUI and OneTrainer (`clip_l`, and the
+# original layout after `unet`), with underscores in those of kohya and of LyCORIS by itself (`lycoris`).
 DOTTED = {
     "unet": ("unet.", "", "base_model.model."),
-    "text_encoder": ("text_encoder.", "text_encoders.clip_l.transformer."),
-    "text_encoder_2": ("text_encoder_2.", "text_encoders.clip_g.transformer."),
+    "text_encoder": ("text_encoder.", "text_encoders.clip_l.transformer.", "clip_l.transformer.", "clip_l."),
+    "text_encoder_2": ("text_encoder_2.", "text_encoders.clip_g.transformer.", "clip_g.transformer.", "clip_g."),
 }
-KOHYA = {"unet": ("lora_unet_",), "text_encoder": ("lora_te1_", "lora_te_"), "text_encoder_2": ("lora_te2_",)}
-ORIGINAL_UNET = ("diffusion_model.", "model.diffusion_model.")
+KOHYA = {
+    "unet": ("lora_unet_", "lycoris_"),
+    "text_encoder": ("lora_te1_", "lora_te_"),
+    "text_encoder_2": ("lora_te2_",),
+}
+ORIGINAL_UNET = ("diffusion_model.", "model.diffusion_model.", "unet.")
 
 # kohya's, PEFT's, and diffusers' own of several ages, as in `attn1.processor.to_q_lora.down.weight`.
 LOW_RANK = re.compile(r"(?P<layer>.+?)[._]lora(_linear_layer)?[._](?P<role>down|up|mid|A|B)(\.\w+)?\.weight")

@@ -131,9 +131,10 @@ def _account_for_all(header: Header, prefixes: tuple[str, ...], used: set[str]) 
 def _has_weights(header: Header, name: str, prefix: str) -> bool:
     """Whether a tensor under the prefix may be a layer's.
 
-    Integers are not, which count positions; neither are single numbers and rows of them that belong to no layer, which
-    are marks, CLIP's temperature or noise levels.
+    Integers are not, nor CLIP's numbers of positions, which some tools have made floats of; neither are single numbers
+    and rows of them that belong to no layer, which are marks, CLIP's temperature or noise levels.
     """
-    if not name.startswith(prefix) or header.tensors[name].dtype not in FLOATS:
+    is_float = header.tensors[name].dtype in FLOATS and not name.endswith(".position_ids")
+    if not name.startswith(prefix) or not is_float:
         return False
     return "." in name.removeprefix(prefix) or len(header.tensors[name].shape) > 1

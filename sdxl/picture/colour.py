@@ -15,6 +15,13 @@ MODES = {b"RGB ": ("RGB", {"RGB", "L"}), b"GRAY": ("L", {"L"}), b"CMYK": ("CMYK"
 INTENT, FLAGS = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
 SRGB_GAMMA, GAMMA_TOLERANCE = 1 / 2.2, 0.05  # a file gamma near it says sRGB's own curve, as libpng has it too
 SRGB_CHROMATICITIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)  # x, y of white, red, green, blue
+# Of cICP's code points (ITU-T H.273): which mean what cHRM and gAMA say too. sRGB's gamma stands for its own curve.
+CHROMATICITIES = {
+    1: SRGB_CHROMATICITIES,
+    9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),  # BT.2020
+    12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # Display P3
+}
+GAMMAS = {4: SRGB_GAMMA, 8: 1.0, 13: SRGB_GAMMA}
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 Floats = NDArray[np.floating[Any]]
@@ -23,9 +30,11 @@ Floats = NDArray[np.floating[Any]]
 def in_srgb(picture: Image.Image, info: Mapping[Any, Any]) -> Image.Image:
     """The picture (L, LA, RGB, RGBA or CMYK) as RGB or RGBA in sRGB.
 
-    Its colours are by `info` (Pillow's names): an ICC profile, or a PNG's sRGB, or its gAMA and cHRM. A profile that
-    is broken or for another kind of picture is left out of account, as browsers do.
+    Its colours are by `info` (Pillow's names): a PNG's cICP, or an ICC profile, or a PNG's sRGB, or its gAMA and cHRM.
+    A profile that is broken or for another kind of picture is left out of account, as browsers do, and so are code
+    points of cICP that are not of three common colour spaces, such as those of high dynamic range.
     """
+    info = _by_code_points(info.get("cicp")) or info
     alpha = picture.getchannel("A") if picture.mode in ("LA", "RGBA") else None
     opaque = picture if alpha is None else picture.convert(picture.mode.removesuffix("A"))
     converted = (_by_profile(opaque, info.get("icc_profile")) or _by_chunks(opaque, info) or opaque).convert("RGB")
@@ -46,6 +55,14 @@ def _by_profile(picture: Image.Image, profile: object) -> Image.Image | None:
         )
     except ImageCms.PyCMSError:
         return None
+
+
+def _by_code_points(cicp: object) -> dict[str, Any] | None:
+    """What cICP (PNG specification, 11.3.2.6) says: primaries, transfer function, RGB, full range."""
+    if not isinstance(cicp, bytes) or cicp[2:] != b"\0\1":
+        return None
+    chromaticities, gamma = CHROMATICITIES.get(cicp[0]), GAMMAS.get(cicp[1])
+    return {"gamma": gamma, "chromaticity": chromaticities} if chromaticities and gamma else None
 
 
 def _by_chunks(picture: Image.Image, info: Mapping[Any, Any]) -> Image.Image | None:

@@ -93,9 +93,9 @@ class Credentials:
 
         Raises RelayError (500) if it cannot be signed, as when the certificate has expired since the start.
         """
-        if upload is not None and _can_be_parent(upload):
+        if upload is not None and (parents := read_credentials(upload)) != UNREADABLE:
             try:
-                return self._signed(data, media_type, self._edited_from(upload))
+                return self._signed_from(upload, parents, data, media_type)
             except Exception as error:  # anybody's file: what its manifest refers to may be missing, too deep or wrong
                 logger.warning("a picture is signed without its parent: %s", error)
         try:
@@ -108,6 +108,16 @@ class Credentials:
         signed = BytesIO()
         builder.sign(media_type, BytesIO(data), signed)
         return signed.getvalue()
+
+    def _signed_from(self, upload: bytes, parents: ContentCredentials | None, data: bytes, media_type: str) -> bytes:
+        """Raises what the library does, or ValueError where a fault of the parent's manifest would become our own.
+
+        Signing reads the parent's manifest again, in our own process: only after it has been seen to end.
+        """
+        signed = self._signed(data, media_type, self._edited_from(upload))
+        if parents is not None and (own := read_credentials(signed)) is not None and own.state in FAULTY:
+            raise ValueError(f"with it, the picture's credentials are {own.state}: {', '.join(own.problems)}")
+        return signed
 
     def _edited_from(self, upload: bytes) -> c2pa.Builder:
         builder = self._builder(_EDITED)
@@ -132,6 +142,7 @@ class ContentCredentials(BaseModel):
     """C2PA's codes for what is wrong."""
 
 
+FAULTY = ("invalid", "unreadable")
 UNREADABLE = ContentCredentials(state="unreadable")
 _TOLD: TypeAdapter[ContentCredentials | None] = TypeAdapter(ContentCredentials | None)
 
@@ -149,11 +160,6 @@ def read_credentials(data: bytes) -> ContentCredentials | None:
         return _TOLD.validate_json(done.stdout)
     except (subprocess.SubprocessError, ValueError):  # ValueError: pydantic's, and of a file that is no picture
         return UNREADABLE
-
-
-def _can_be_parent(upload: bytes) -> bool:
-    """Signing reads its manifest again, in our own process: only if that has been seen to end."""
-    return read_credentials(upload) != UNREADABLE
 
 
 def _private_key(pem: bytes) -> Any:

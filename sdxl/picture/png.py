@@ -21,7 +21,8 @@ TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
 # What is read of the others, by its names in Pillow's `info`. exiv2 writes EXIF as "APP1", ImageMagick as "exif".
 TEXTS = {b"parameters": "parameters", b"sdxl_relay": "sdxl_relay", b"XML:com.adobe.xmp": "xmp",
          b"Raw profile type exif": "exif", b"Raw profile type APP1": "exif"}  # fmt: skip
-OTHERS = {b"iCCP": "icc_profile", b"eXIf": "exif", b"sRGB": "srgb", b"gAMA": "gamma", b"cHRM": "chromaticity"}
+OTHERS = {b"cICP": "cicp", b"iCCP": "icc_profile", b"sRGB": "srgb", b"gAMA": "gamma", b"cHRM": "chromaticity",
+          b"eXIf": "exif"}  # fmt: skip
 MAX_KEY_BYTES, MAX_TRIES = 80, 3  # of a broken one
 MAX_CHUNKS = 200_000  # a fifth of a second; encoders write one for some 8 KB, and 20 MB hold 1,700,000 empty ones
 MAX_UNPACKED_BYTES = 4_000_000  # of a text or a profile; those of printing presses have 2 MB
@@ -114,7 +115,7 @@ def _text(name: str, kind: bytes, body: bytes) -> str | bytes:
     if name == "xmp":
         return text
     try:
-        return text.decode()
+        return text.decode("utf-8-sig")
     except UnicodeDecodeError:
         return text.decode("latin-1")
 

@@ -64,6 +64,8 @@ FILES: dict[str, tuple[Callable[[State], State], str]] = {
     "SD 3": (lambda _: {f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": torch.zeros(3)}, "it is Stable Diffusion 3"),
     "Flux": (lambda _: {f"{UNET}double_blocks.0.img_attn.qkv.weight": torch.zeros(3)}, "it is Flux, or a model of"),
     "ControlNet": (lambda _: {"control_model.input_blocks.0.0.weight": torch.zeros(3)}, "it is a ControlNet"),
+    "ControlNet-LLLite": (lambda _: {"lllite_unet_a.down.0.weight": torch.zeros(3)}, "it is a ControlNet"),
+    "T5": (lambda _: {"encoder.block.0.layer.0.SelfAttention.q.weight": torch.zeros(3)}, "it is a text encoder alone"),
     "LoRA": (lambda _: {"lora_unet_a.lora_down.weight": torch.zeros(3)}, "it is a LoRA, which SDXL_LORAS takes"),
     "embedding": (lambda _: {"clip_g": torch.zeros(3), "clip_l": torch.zeros(3)}, "it is a textual inversion"),
     "something": (lambda _: {"a.b": torch.zeros(3)}, "it is something else, with a.b; a whole checkpoint"),

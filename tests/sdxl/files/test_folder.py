@@ -63,6 +63,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: edit(f / "text_encoder/config.json", hidden_size=96),
         "its UNet's cross_attention_dim is 192, and its text encoders give 224 as a base's",
     ),
+    "quantized": (
+        lambda f: edit(f / "unet/config.json", quantization_config={"quant_method": "bitsandbytes"}),
+        "unet/config.json says that its weights are quantized; one with plain weights is needed",
+    ),
     "another VAE": (lambda f: edit(f / "vae/config.json", _class_name="AutoencoderTiny"), "is of AutoencoderTiny"),
     "latents": (lambda f: edit(f / "vae/config.json", latent_channels=16), "its VAE has 16 latent channels"),
     "EDM": (

@@ -109,12 +109,15 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Tensor]], dict[str, Tensor]], str]]
         lambda t: {**t, "unet.no.lora_A.weight": torch.ones(4, 8), "unet.no.lora_B.weight": torch.ones(8, 4)},
         "it has 2 tensors such as unet.no.lora_A.weight, and this model's unet, text_encoder, text_encoder_2 no such",
     ),
-    "half of a pair": (lambda t: dict(list(t.items())[1:]), "no such change is known"),
+    "half of a pair": (lambda t: dict(list(t.items())[1:]), "no such change is known, or a part of it is missing"),
+    "8 bits": (
+        lambda t: {n: (100 * tensor).to(torch.int8) for n, tensor in t.items()}, "its weights are quantized: "
+    ),
     "other widths": (lambda t: {n: tensor[:, :-1].contiguous() for n, tensor in t.items()}, "do not belong together"),
     "turned round": (lambda t: {n: tensor.T.contiguous() for n, tensor in t.items()}, "do not belong together"),
     "something besides": (
         lambda t: {**t, "bundle_emb.token.clip_l": torch.ones(2, 64)},
-        "it has bundle_emb.token.clip_l, which cannot be applied",
+        "it brings a textual inversion with it (bundle_emb.token.clip_l); write the LoRA without embeddings",
     ),
     "an unknown kind": (
         lambda t: {**t, "lora_unet_down_blocks_0_resnets_0_conv1.oft_blocks": torch.ones(4, 2, 2)},
@@ -142,6 +145,14 @@ def test_what_does_not_fit_is_named(plain: Any, tmp_path: Path, fault: str, part
         load_loras(plain, "base", settings(mine=path))
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("metadata", ["{", "[1]", "null"])
+def test_metadata_of_another_form(plain: Any, tmp_path: Path, metadata: str) -> None:
+    path = write_diffusers(tmp_path / "lora.safetensors", plain, ["unet"], seed=1)
+    save_file(load_file(path), path, metadata={"lora_adapter_metadata": metadata})
+    with pytest.raises(ConfigurationError, match="its metadata lora_adapter_metadata is no JSON object"):
+        load_loras(plain, "base", settings(mine=path))
 
 
 def test_no_pickle_and_no_broken_file(tmp_path: Path, plain: Any) -> None:

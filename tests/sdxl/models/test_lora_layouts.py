@@ -62,6 +62,13 @@ def comfy(part: str, name: str) -> str:
     return f"diffusion_model.{original(name)}" if part == "unet" else COMFY[part] + text_model(name)
 
 
+def onetrainer(part: str, name: str) -> str:
+    """In the names of the Open Model Initiative."""
+    return (
+        f"unet.{original(name)}" if part == "unet" else comfy(part, name).split(".", 1)[1].replace("transformer.", "")
+    )
+
+
 Layout = tuple[Iterable[str], Callable[[str, str], str], str, str]
 LAYOUTS: dict[str, Layout] = {
     "PEFT": (ALL, lambda part, name: f"{part}.{name}", ".lora_A.weight", ".lora_B.weight"),
@@ -86,6 +93,15 @@ LAYOUTS: dict[str, Layout] = {
         *(".lora_down.weight", ".lora_up.weight"),
     ),
     "ComfyUI": (ALL, comfy, ".lora_down.weight", ".lora_up.weight"),
+    "ComfyUI, text encoders": (
+        ALL[1:],
+        lambda part, name: comfy(part, name).removeprefix("text_encoders."),
+        *(".lora_down.weight", ".lora_up.weight"),
+    ),
+    "OneTrainer": (ALL, onetrainer, ".lora_down.weight", ".lora_up.weight"),
+    "LyCORIS by itself": (
+        UNET, lambda _, name: f"lycoris_{name.replace('.', '_')}", ".lora_down.weight", ".lora_up.weight"
+    ),
     "diffusers, of 2023": (UNET, processor, "_lora.down.weight", "_lora.up.weight"),
     "diffusers, of 2023, of one model": (
         UNET,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -129,6 +130,26 @@ LEVELS = bytes(SAME)
 def test_gamma(chunks: list[tuple[bytes, bytes]], right: list[int], channels: int) -> None:
     row = bytes(level for level in LEVELS for _ in range(channels))
     assert gray_levels(png_of_row(4, 8, 0 if channels == 1 else 2, row, *chunks)) == right
+
+
+@pytest.mark.parametrize(("code_points", "right"), [
+    ((1, 13, 0, 1), (60, 200, 60)), ((12, 13, 0, 1), (0, 203, 11)), ((9, 13, 0, 1), (0, 211, 0)),
+    ((12, 8, 0, 1), (94, 232, 121)), ((1, 8, 0, 1), (133, 229, 133)), ((12, 4, 0, 1), (0, 203, 11)),
+], ids=str)  # fmt: skip
+def test_code_points(code_points: tuple[int, ...], right: tuple[int, int, int]) -> None:
+    """They count before a profile and whatever else there is."""
+    others = [(b"iCCP", b"x\0\0" + zlib.compress(rgb_profile(DISPLAY_P3, 1.8))), (b"sRGB", b"\0"), gama(0.5)]
+    found = colour(png_of_row(1, 8, 2, bytes((60, 200, 60)), (b"cICP", bytes(code_points)), *others))
+    assert np.abs(np.subtract(found, right)).max() <= 1
+
+
+@pytest.mark.parametrize("code_points", [
+    b"", b"\x0c", bytes((12, 13)), bytes((12, 13, 0, 1, 0)), bytes((12, 13, 1, 1)), bytes((12, 13, 0, 0)),
+    bytes((9, 16, 0, 1)), bytes((9, 18, 0, 1)), bytes((2, 2, 0, 1)), b"\xff" * 4,
+], ids=repr)  # fmt: skip
+def test_other_code_points_are_left_out(code_points: bytes) -> None:
+    chunks = [(b"cICP", code_points), gama(1.0)]
+    assert gray_levels(png_of_row(4, 8, 0, LEVELS, *chunks)) == [0, 137, 188, 255]
 
 
 @pytest.mark.parametrize("stored", [(90, 150, 100), (60, 200, 60), (200, 40, 90), (255, 255, 255)])

@@ -19,6 +19,7 @@ from tests.sdxl.picture.pictures import encoded, png_with
 from tests.sdxl.picture.test_metadata import picture, read, record
 
 TEXT = "a red cube, テスト 🟥\nNegative prompt: ugly\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1"
+CHINESE = "一个红色的立方体，杰作"  # whose first letter, U+4E00, has a zero in its low byte
 ASCII = "a red cube\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1"
 UNICODE, UNDEFINED = b"UNICODE\0", bytes(8)
 FIELD = 0x9286
@@ -98,7 +99,9 @@ def test_in_a_png() -> None:
     (b"JIS\0\0\0\0\0" + "テスト\nSteps: 1".encode("iso2022_jp"), "テスト\nSteps: 1"),
     (b"ASCII\0\0\0" + "café".encode("latin-1"), "café"), (b"a caf\xe9", "a café"),
     (UNICODE + "é".encode("utf-16-be"), "é"),
-    (UNICODE + "球体".encode("utf-16-be"), "球体"), (UNICODE + b"\xd8\x00", "\ufffd"),
+    (UNICODE + "球体".encode("utf-16-be"), "球体"), (UNICODE + CHINESE.encode("utf-16-be"), CHINESE),
+    (UNICODE + CHINESE.encode("utf-16-le"), CHINESE), (UNICODE + CHINESE.encode(), CHINESE),
+    (UNICODE + "aaaa".encode("utf-16-le"), "aaaa"), (UNICODE + b"\xd8\x00", "\ufffd"),
 ], ids=ascii)  # fmt: skip
 def test_other_texts(comment: bytes, text: str) -> None:
     assert found(tiff(comment)) == text
@@ -107,6 +110,7 @@ def test_other_texts(comment: bytes, text: str) -> None:
 @pytest.mark.parametrize("comment", [
     b"", UNDEFINED, bytes(264), b"ASCII\0\0\0" + b" " * 117, UNDEFINED + b" " * 100, b" " * 125, UNICODE,
     UNICODE + bytes(64), UNICODE + " \n".encode("utf-16-le") * 9, UNDEFINED + b"\0 \0 \0", b"ASCII\0\0\0\0",
+    b"\xff" * 100, UNDEFINED + b"\xff" * 50, b"ASCII\0\0\0" + b"\xff" * 50,
     b"\x01\x02\x03\x04" * 30, UNDEFINED + bytes(range(1, 60)), bytes(9) + b" " * 50,
 ], ids=lambda comment: ascii(comment[:12]))  # fmt: skip
 @pytest.mark.parametrize("kind", [1, 2, 7], ids=["BYTE", "ASCII", "UNDEFINED"])

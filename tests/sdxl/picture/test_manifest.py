@@ -105,7 +105,8 @@ def test_made_from_one_whose_parent_is_missing() -> None:
 @pytest.mark.parametrize("upload", [
     with_manifest({"label": "cawg.identity", "data": {"x": 1}}), elsewhere("https://a.example/a.c2pa"),
     with_manifest()[:-300] + bytes(300), plain(), with_manifest(kind="jpeg").replace(b"c2pa.claim", b"c2pa.clain"),
-], ids=["identity", "elsewhere", "cut off", "none", "no claim"])  # fmt: skip
+    with_manifest({"label": "c2pa.thumbnail.claim.jpeg", "data": {}}),
+], ids=["identity", "elsewhere", "cut off", "none", "no claim", "a thumbnail that is none"])  # fmt: skip
 def test_made_from_one_whose_manifest_is_broken(upload: bytes) -> None:
     made = read_credentials(CREDENTIALS.signed(plain(), "image/png", upload))
     assert made is not None

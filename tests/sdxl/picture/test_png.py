@@ -22,6 +22,7 @@ LARGE = b'{"nodes": "' + b"x" * 1_500_000 + b'"}'
     (b"iTXt", b"parameters\0\0\0\0\0" + TEXT.encode(), TEXT),
     (b"iTXt", b"parameters\0\0\0en\0Parameter\0" + TEXT.encode(), TEXT),
     (b"iTXt", b"parameters\0\1\0\0\0" + zlib.compress(TEXT.encode()), TEXT),
+    (b"tEXt", b"parameters\0\xef\xbb\xbf" + TEXT.encode(), TEXT),
     (b"tEXt", b"parameters\0" + b"a\r\nb\rc", "a\nb\nc"), (b"tEXt", b"parameters\0 \n", None),
     (b"tEXt", b"parameters\0", None),
     (b"tEXt", b"parameters", None), (b"iTXt", b"parameters\0\1", None), (b"zTXt", b"parameters\0\0no zlib", None),
