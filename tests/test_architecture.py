@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -43,15 +45,22 @@ FLOORS: dict[str, set[str]] = {
 }
 BENTOML = {"service.py", "runners"}
 LIGHT = {"service.py", "entry", "entry/fleet", "entry/http", "entry/openai", "entry/automatic1111", "entry/page"}
+STARTED = ("service.py", "entry/preflight.py", "entry/split.py", "runners/base_jobs.py", "runners/refiner_jobs.py")
+# By diffusers, BentoML and pydantic, each in the release that it needs.
+BROUGHT = {"huggingface_hub", "kantoku", "pydantic_core"}
 MAX_LINES = 250
 FOLDERS = ("entry", "runners", "sdxl", "stepbatch", "training", "benchmarks", "tests", "docs")
 FILES = [path for name in ("service.py", "entry", "runners", "sdxl", "stepbatch")
          for path in ([ROOT / name] if name.endswith(".py") else sorted((ROOT / name).rglob("*.py")))]  # fmt: skip
 
 
-def modules(path: Path) -> Iterator[str]:
-    """The dotted names that a file imports, wherever it does; of `from a import b`, a.b if that is a module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def modules(path: Path, *, at_once: bool = False) -> Iterator[str]:
+    """The dotted names that a file imports, wherever it does; of `from a import b`, a.b if that is a module.
+
+    `at_once`: only what it imports when it is imported itself.
+    """
+    tree = ast.parse(path.read_text())
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -59,7 +68,12 @@ def modules(path: Path) -> Iterator[str]:
             assert node.module
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield inner if ROOT.joinpath(*inner.split(".")).with_suffix(".py").exists() else node.module
+                yield inner if file_of(inner).exists() else node.module
+
+
+def file_of(module: str) -> Path:
+    """A module's own file, if it is the project's."""
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
 
 
 def folder(path: Path) -> str:
@@ -71,7 +85,7 @@ def folder(path: Path) -> str:
 @cache
 def folders_imported(path: Path) -> frozenset[str]:
     """The project's folders that a file imports from, without its own."""
-    found = (ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in modules(path))
+    found = map(file_of, modules(path))
     return frozenset(folder(file) for file in found if file.exists()) - {folder(path)}
 
 
@@ -112,6 +126,25 @@ def test_between_folders_imports_go_one_way(depth: int) -> None:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(f"these import each other: {error.args[1]}")
+
+
+def test_what_serving_imports_is_in_requirements_txt() -> None:
+    """The tests' environment has more packages than that of `make serve`. A backend's are imported with the backend."""
+    waiting = [ROOT / name for name in STARTED]
+    seen = set(waiting)
+    packages: set[str] = set()
+    while waiting:
+        for module in modules(waiting.pop(), at_once=True):
+            if not (file := file_of(module)).exists():
+                packages.add(module.split(".")[0])
+            elif file not in seen:
+                seen.add(file)
+                waiting.append(file)
+    assert ROOT / "sdxl/models/backends/export.py" in seen
+    required = set(re.findall(r"^[\w-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)) | BROUGHT
+    providers = packages_distributions()
+    foreign = packages - sys.stdlib_module_names
+    assert {name for name in foreign if required.isdisjoint(providers.get(name, ()))} == set()
 
 
 def _cut(name: str, depth: int) -> str:

@@ -76,9 +76,7 @@ def _exported(part: Part, cache: Path, digest: str) -> Path:
 def _key(digest: str) -> str:
     """Of all that a file is made from."""
     made_by = [f"{package} {version(package)}" for package in EXPORTERS]
-    sources = [
-        Path(__file__).with_name(name).read_text() for name in ("attention.py", "export.py", "parted.py", "parts.py")
-    ]
+    sources = [Path(__file__).with_name(name).read_text() for name in SOURCES]
     return hashlib.sha256("\n".join([digest, *made_by, *sources]).encode()).hexdigest()[:16]
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sdxl.models.backends.parted import part_attention
-
 OPSET = 18
 
 
@@ -38,6 +36,8 @@ def export(part: Part, path: Path) -> None:
     It is traced, by torch's older exporter. The newer one's models are as fast, but take ten times as long to write,
     which is minutes for SDXL's full size. Branches are taken for good as the examples take them.
     """
+    from sdxl.models.backends.parted import part_attention  # it imports onnx, which comes with a backend's requirements
+
     inputs = part.inputs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is the older one, and of the branches
