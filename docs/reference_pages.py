@@ -130,6 +130,18 @@ def samplers() -> str:
     return table(("name", "diffusers' class", "options", "AUTOMATIC1111's name", "AUTOMATIC1111's schedule"), rows)
 
 
+def samplers_automatic1111() -> str:
+    """Which of our samplers is which of AUTOMATIC1111's, with the schedules that give it."""
+    from entry.automatic1111.samplers import BY_LABEL
+
+    rows = []
+    for label, schedules in BY_LABEL.items():
+        for ours in dict.fromkeys(schedules.values()):
+            given = ", ".join(name for name, sampler in schedules.items() if sampler == ours)
+            rows.append((label, given, f"`{ours}`"))
+    return table(("sampler_name", "scheduler", "ours"), rows)
+
+
 @cache
 def make_metrics() -> None:
     """Every metric of the services, with all label values that are there from the start, and one request."""
@@ -181,6 +193,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "endpoints": partial(endpoints, "Service APIs"),
     "endpoints-openai": partial(endpoints, "OpenAI"),
     "endpoints-automatic1111": partial(endpoints, "AUTOMATIC1111"),
+    "samplers-automatic1111": samplers_automatic1111,
     "fields": partial(fields, GenerationRequest, OF_ALL),
     "fields-generate": partial(fields, GenerationRequest),
     "fields-stream": partial(fields, GenerateStreamRequest, ["previews"]),

@@ -5,32 +5,41 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 
 from runners.supervisor import end_with_parent
 from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.files.check import check_files, stages_here
 
 
-def check(settings: Settings, stages: Iterable[StageName], ports: Iterable[tuple[str, str]]) -> None:
-    """Ends the process with a line that names the checkpoint or the port (host, port) at fault."""
+def check(settings: Settings, stages: Iterable[StageName], ports: Mapping[str, tuple[str, str]]) -> None:
+    """Ends the process with a line that names the checkpoint or the port at fault.
+
+    `ports` are (host, port) by the variable that make has each port from. All are taken at the same time, so that none
+    may be there twice.
+    """
     try:
         check_files(settings, stages)
     except ConfigurationError as error:
         sys.exit(f"sdxl-relay: {error}")
-    for host, port in ports:
-        with socket.socket() as probe:
+    with ExitStack() as probes:
+        for variable, (host, port) in ports.items():
+            probe = probes.enter_context(socket.socket())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, int(port)))
+                probe.listen()
             except (OSError, ValueError, OverflowError) as error:
-                sys.exit(f"sdxl-relay: cannot listen on {host}:{port}: {error}; choose another port, as in PORT=3300")
+                sys.exit(
+                    f"sdxl-relay: cannot listen on {host}:{port}: {error}; choose another port, as in {variable}=3300"
+                )
 
 
 def main(host: str, port: str, *command: str) -> None:
     """Ends with such a line for a setting, too; otherwise becomes the command, which ends with its parent (`make`)."""
     settings = Settings.or_exit()
-    check(settings, stages_here(settings), [(host, port)])
+    check(settings, stages_here(settings), {"PORT": (host, port)})
     if command:
         end_with_parent()
         os.execv(command[0], command)  # no shell is meant

@@ -23,7 +23,8 @@ def main(host: str, port: str, base_port: str, refiner_port: str) -> None:
     end_with_parent()
     settings = Settings.or_exit()
     ports: dict[StageName, str] = {"base": base_port, **({"refiner": refiner_port} if settings.has_refiner else {})}
-    check(settings, ports, [(host, port), *((HOST, own) for own in ports.values())])
+    runners = {f"{stage.upper()}_PORT": (HOST, own) for stage, own in ports.items()}
+    check(settings, ports, {"PORT": (host, port), **runners})
     urls = {f"SDXL_{stage.upper()}_URL": f"http://{HOST}:{own}" for stage, own in ports.items()}
     services = {"entry": _started(".", host, port, urls)}
     services |= {f"{stage} runner": _started(TARGETS[stage], HOST, own) for stage, own in ports.items()}

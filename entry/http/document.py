@@ -45,8 +45,8 @@ class TaskStatusResponse(BaseModel):
     executed_at: str | None = None
 
 
-def document(spec: dict[str, Any]) -> dict[str, Any]:
-    """BentoML's document, changed.
+def document(spec: dict[str, Any], *, has_keys: bool) -> dict[str, Any]:
+    """BentoML's document, changed. `has_keys`: whether the server asks for a key.
 
     BentoML writes down OpenAPI 3.0, but its schemas are pydantic's, which are those of 3.1; it describes errors of
     its own, which the gate does not let come about; and of tasks, it says what is not so. It has a type "file", which
@@ -65,11 +65,12 @@ def document(spec: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(name, None)
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     errors = {status: {"description": text, "content": content} for status, text in ERRORS.items()}
-    spec["components"]["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
-    }
-    spec["security"] = [{}, {"bearer": []}, {"basic": []}]  # none where the server has no keys
+    if has_keys:
+        spec["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
+        }
+        spec["security"] = [{}, {"bearer": []}, {"basic": []}]  # probes need none
     names: set[str] = set()
     for path, operations in spec["paths"].items():
         for operation in operations.values():

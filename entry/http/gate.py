@@ -54,7 +54,7 @@ def add_gate(service: Any, settings: Settings, routes: Mapping[str, Route], repo
 
     `report` says, as `ready` and with details, whether there are stages.
     """
-    docs = cache(lambda: document(service.openapi_spec.asdict()))
+    docs = cache(lambda: document(service.openapi_spec.asdict(), has_keys=bool(settings.api_keys)))
     service.add_asgi_middleware(AccessLog, is_asset=_is_asset, counts=RequestMetrics(routes))
     if settings.cors_origins:
         service.add_asgi_middleware(Cors, settings=settings)

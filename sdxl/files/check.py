@@ -39,7 +39,7 @@ def named(setting: str, value: object) -> Iterator[None]:
 
 def one_line(text: str) -> str:
     """A message of whatever length as a part of a line."""
-    return f"{' '.join(text.split()):.300}"
+    return f"{' '.join(text.split()):.350}"
 
 
 def check_files(settings: Settings, stages: Iterable[StageName]) -> None:

@@ -149,7 +149,10 @@ def _config_folder(stage: StageName, settings: Settings, bento_model: Callable[[
     small_files = partial(fetch_files, patterns=("*.json", "*/*.json", "*/*.txt"))
     reference = getattr(settings, f"{stage}_config")
     with named(f"SDXL_{stage.upper()}_CONFIG", reference):
-        folder = located(reference, Sources(small_files, bento_model))
+        try:
+            folder = located(reference, Sources(small_files, bento_model))
+        except UnusableFile as error:
+            raise UnusableFile(f"{error}; a folder with a pipeline's configuration and tokenizers will do") from error
         check_folder(stage, folder, has_weights=False)
     return folder
 

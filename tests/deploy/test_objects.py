@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sdxl.config.ending import TERMINATION_LOG
+from sdxl.version import VERSION
 from tests.deploy.keda import ScaledObject
 from tests.deploy.manifests import FROM_SECRET, KUBERNETES, Built, Object
 from tests.deploy.prometheus_operator import KINDS
@@ -113,7 +114,7 @@ def test_references_lead_somewhere(built: Built) -> None:
 
 def test_the_image_is_one_and_has_a_version(built: Built) -> None:
     images = {workload.container["image"] for workload in built.workloads}
-    assert images <= {"sdxl-relay", "registry.example.com/sdxl-relay:0.1.0"}
+    assert images <= {"sdxl-relay", f"registry.example.com/sdxl-relay:{VERSION}"}
     assert len(images) == 1
     for image in images - {"sdxl-relay"}:
         assert image in GUIDE

@@ -42,7 +42,9 @@ def test_with_a_key(guarded_server: Server, key: str) -> None:
     for authorization in (f"Bearer {key}", f"Basic {basic}"):
         answer = guarded_server.post("/generate", json=REQUEST, headers={"authorization": authorization})
         assert answer.status_code == 200, answer.text
-    assert httpx.get(f"{guarded_server.url}/docs.json", auth=("anybody", key)).status_code == 200
+    document = httpx.get(f"{guarded_server.url}/docs.json", auth=("anybody", key)).json()
+    assert document["security"] == [{}, {"bearer": []}, {"basic": []}]
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "basic"}
 
 
 def test_openais_client(guarded_server: Server) -> None:

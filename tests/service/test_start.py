@@ -100,7 +100,18 @@ def test_a_taken_port(tmp_path: Path) -> None:
         ended = run_module(["entry.preflight", "127.0.0.1", port], tmp_path)
     assert ended.returncode != 0
     assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+    assert "as in PORT=" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_port_that_two_services_are_to_have(tmp_path: Path) -> None:
+    """The line names the variable to change, before any of the three has started."""
+    entry, runner = str(free_port()), str(free_port())
+    for ports, variable in (((entry, entry, runner), "BASE_PORT"), ((entry, runner, runner), "REFINER_PORT")):
+        ended = run_module(["entry.split", "127.0.0.1", *ports], tmp_path)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert f"as in {variable}=" in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
 
 
 def test_a_free_port_and_good_settings(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
+from pkgutil import iter_modules
 
+import diffusers.utils
 import pytest
 
 from sdxl.denoising.sampler import (
@@ -18,6 +21,16 @@ from sdxl.request.samplers import SAMPLERS, SamplerName
 from tests.service.server import ROOT
 
 CONFIG = json.loads((ROOT / "checkpoints/mini/base/scheduler/scheduler_config.json").read_text())
+# What diffusers has in the place of classes whose packages are not installed.
+DUMMIES = [import_module(f"diffusers.utils.{module.name}")
+           for module in iter_modules(diffusers.utils.__path__) if module.name.startswith("dummy_")]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_diffusers_asks_for_no_package_besides_torch(name: SamplerName) -> None:
+    """The tests' environment has packages that requirements.txt does not have, such as scipy."""
+    (dummy,) = [vars(module)[kind] for module in DUMMIES if (kind := SAMPLERS[name].diffusers_class) in vars(module)]
+    assert dummy._backends == ["torch"]
 
 
 @pytest.mark.parametrize("steps", [5, 10, 30, 50])

@@ -111,6 +111,14 @@ def test_one_file_with_a_configuration_from_the_hub(stage: StageName, original: 
     assert_is_mini(loaded(stage, **{stage: original}), stage)
 
 
+@pytest.mark.usefixtures("hub")
+def test_one_file_without_a_configuration(stage: StageName, original: Path) -> None:
+    """The setting at fault may be one that the user has not heard of yet."""
+    with pytest.raises(ConfigurationError, match=rf"^SDXL_{stage.upper()}_CONFIG=stabilityai/") as raised:
+        loaded(stage, **{stage: original})
+    assert str(raised.value).endswith("; a folder with a pipeline's configuration and tokenizers will do")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("keeps_others", [False, True])
 def test_a_folder_with_halves(tmp_path: Path, dtype: str, keeps_others: bool) -> None:
