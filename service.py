@@ -42,7 +42,6 @@ from runners.server import look_after_server, running_server, url_of
 from runners.supervisor import end_with_parent
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
-from sdxl.files.check import stages_here
 from sdxl.request.requests import (
     EditRequest,
     EditStreamRequest,
@@ -140,8 +139,8 @@ class SDXLRelay:
 
     @bentoml.on_deployment
     def prepare() -> None:  # a static method, which BentoML makes of it
-        """Runs in the process that starts those of all services."""
-        prepare_to_serve(SETTINGS, stages_here(SETTINGS))
+        """Runs in the process that starts those of all services; each stage here has a `prepare` for its own files."""
+        prepare_to_serve(SETTINGS, [])
 
     def __init__(self) -> None:
         end_with_parent()

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -137,8 +136,7 @@ class Relay:
             torch.compiler.set_stance("default")
             self._unets[stage] = make_unet(checkpoint, settings)
             work = Work(side_px=VAE_FACTOR * checkpoint.pipeline.unet.config.sample_size, steps=1, guidance=1.0)
-            conditioning = partial(self.conditioning, stage, work)
-            speed = measure(Probe(checkpoint, self._unets[stage], conditioning), settings)
+            speed = measure(Probe(checkpoint, self._unets[stage], self.conditioning(stage, work)), settings)
             self._engines[stage] = Engine(
                 self._unets[stage],
                 FirstComeFirstServed(max_rows=speed.limit.rows),
@@ -165,6 +163,7 @@ class Relay:
         """See `Contender`."""
         return self._unets[stage]
 
+    @torch.inference_mode()
     def conditioning(self, stage: str, work: Work) -> Conditioning:
         """Of one row, or of two with guidance."""
         conditioning = base_conditioning if stage == "base" else img2img_conditioning

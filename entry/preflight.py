@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from runners.supervisor import end_with_parent
+from sdxl.config.ending import end
 from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.files.check import check_files, stages_here
 
@@ -22,7 +23,7 @@ def check(settings: Settings, stages: Iterable[StageName], ports: Mapping[str, t
     try:
         check_files(settings, stages)
     except ConfigurationError as error:
-        sys.exit(f"sdxl-relay: {error}")
+        end(error)
     with ExitStack() as probes:
         for variable, (host, port) in ports.items():
             probe = probes.enter_context(socket.socket())
@@ -31,9 +32,7 @@ def check(settings: Settings, stages: Iterable[StageName], ports: Mapping[str, t
                 probe.bind((host, int(port)))
                 probe.listen()
             except (OSError, ValueError, OverflowError) as error:
-                sys.exit(
-                    f"sdxl-relay: cannot listen on {host}:{port}: {error}; choose another port, as in {variable}=3300"
-                )
+                end(f"cannot listen on {host}:{port}: {error}; choose another port, as in {variable}=3300")
 
 
 def main(host: str, port: str, *command: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import NoReturn
 
 from runners.gauges import FOLDER
 from runners.supervisor import CANNOT_LOAD, take_over_signals
-from sdxl.config.ending import say_why
+from sdxl.config.ending import end, say_why
 from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.files.check import check_files, named
 
@@ -33,8 +32,7 @@ def prepare_to_serve(settings: Settings, stages: Iterable[StageName]) -> None:
     try:
         check_files(settings, stages)
     except ConfigurationError as error:
-        say_why(error)
-        sys.exit(1)
+        end(error)
     take_over_signals()
 
 

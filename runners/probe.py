@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,14 +20,13 @@ class Probe:
 
     checkpoint: Checkpoint
     unet: UNet
-    conditioning: Callable[[], Conditioning]
-    """Gives that of one row."""
+    conditioning: Conditioning  # of one row
 
     @torch.inference_mode()
     def tick(self, rows: int, size: Size) -> None:
         """One UNet call; ends when its result is there."""
         timesteps = torch.full((rows,), 500, device=self.checkpoint.device)
-        predicted = self.unet(self._latents(rows, size), timesteps, stacked([self.conditioning()] * rows))
+        predicted = self.unet(self._latents(rows, size), timesteps, stacked([self.conditioning] * rows))
         predicted.flatten()[0].item()  # for which the CPU has to wait until the GPU is done
 
     @torch.inference_mode()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -84,7 +85,7 @@ class Stage(ABC):
         with ThreadPoolExecutor(1) as pool:
             self.checkpoint = pool.submit(checkpoints.load, self.NAME, settings, folder_of).result()
             unet = pool.submit(make_unet, self.checkpoint, settings).result()
-            probe = Probe(self.checkpoint, unet, self.any_conditioning)
+            probe = Probe(self.checkpoint, unet, pool.submit(torch.inference_mode()(self.any_conditioning)).result())
             self.speed = pool.submit(measure, probe, settings).result()
             self.largest_px = pool.submit(largest_picture_px, probe, self.speed.limit.rows, settings).result()
         forget_the_dead()

@@ -24,16 +24,20 @@ def _parts(value: object) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else ()
 
 
+def _is_secret(text: str) -> bool:
+    return len(text) >= MIN_CHARACTERS and text.isascii() and text.isprintable()
+
+
 def _keys(value: object) -> tuple[str, ...]:
     keys = _parts(value)
-    if not all(len(key) >= MIN_CHARACTERS and key.isascii() and key.isprintable() and " " not in key for key in keys):
+    if not all(_is_secret(key) and " " not in key for key in keys):
         raise ValueError("every key must have 16 characters at least, of printable ASCII without spaces")
     return keys
 
 
 def _tokens(value: object) -> tuple[str, ...]:
     tokens = _parts(value)
-    if not all(len(token) >= MIN_CHARACTERS and token.isascii() and token.isprintable() for token in tokens):
+    if not all(map(_is_secret, tokens)):
         raise ValueError("every token must have 16 characters at least, of printable ASCII")
     return tokens
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,7 +22,7 @@ from pydantic import (
 
 from sdxl.config.access import Keys, Origins, Tokens
 from sdxl.config.backends import BackendName, usable
-from sdxl.config.ending import say_why
+from sdxl.config.ending import end
 from sdxl.config.presets import PresetName
 from sdxl.config.references import checked
 from sdxl.config.values import FixedRows, Sizes, Urls
@@ -226,5 +225,4 @@ class Settings(BaseModel):
         try:
             return cls.from_environment()
         except ConfigurationError as error:
-            say_why(error)
-            sys.exit(1)
+            end(error)

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sdxl.config.settings import Settings
-from sdxl.models.backends.attention import AttentionBy, attend
+from sdxl.models.backends.attention import QUERIES, AttentionBy, attend
 from sdxl.models.backends.parts import StandIn
 from sdxl.models.checkpoint import Checkpoint
 
 STEPS = (nn.Conv2d, nn.GroupNorm, nn.LayerNorm)  # of UNets and VAEs: a call looks before each whether to go on
-# Queries whose attention is computed at once: half a second on one core for 16,384 keys of 64 channels and two rows.
-# With a multiple of 256, torch computes the same bits as for all of them.
-QUERIES = 4_096
 
 
 def ending_early(checkpoint: Checkpoint, settings: Settings) -> Callable[[bool], None]:

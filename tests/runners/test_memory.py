@@ -60,3 +60,11 @@ def test_what_does_not_fit_is_refused(small: Studio) -> None:
         with pytest.raises(RelayError, match=r"by the memory of the (base|refiner) runner"):
             work(picture.getvalue(), prompt="a red cube")
     assert small.generate(prompt="a red cube", width=64, height=64, num_inference_steps=5).shape == (64, 64, 3)
+
+
+def test_an_idle_stage_encodes_no_prompt(small: Studio) -> None:
+    """It measures its UNet and gives memory back; the metric counts prompts of requests alone."""
+    encoded: list[bool] = []
+    small.base.checkpoint.prompts.tell = encoded.append
+    small.base._rest()
+    assert not encoded

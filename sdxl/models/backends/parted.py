@@ -8,7 +8,8 @@ import onnx
 from onnx import NodeProto, TensorProto
 from onnx.helper import make_graph, make_node, make_tensor, make_tensor_value_info
 
-QUERIES = 4_096  # up to which they are computed at once
+from sdxl.models.backends.attention import QUERIES
+
 PARTS = 8
 OPERATOR = "MultiHeadAttention"
 

@@ -10,8 +10,9 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from sdxl.config.settings import Settings
+from sdxl.models.backends.attention import QUERIES
 from sdxl.models.checkpoint import load
-from sdxl.models.interrupt import QUERIES, Interruptible, NobodyWaits
+from sdxl.models.interrupt import Interruptible, NobodyWaits
 
 
 @pytest.fixture(scope="module")
