@@ -31,6 +31,7 @@ from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
 from stepbatch.lead import OneTickAhead
+from stepbatch.models import OneModel
 from stepbatch.policy import FirstComeFirstServed
 from stepbatch.tick import UNet
 
@@ -138,7 +139,7 @@ class Relay:
             work = Work(side_px=VAE_FACTOR * checkpoint.pipeline.unet.config.sample_size, steps=1, guidance=1.0)
             speed = measure(Probe(checkpoint, self._unets[stage], self.conditioning(stage, work)), settings)
             self._engines[stage] = Engine(
-                self._unets[stage],
+                OneModel(self._unets[stage]),
                 FirstComeFirstServed(max_rows=speed.limit.rows),
                 max_jobs=1_000,
                 seconds_per_work=speed.seconds_per_work,

@@ -33,6 +33,7 @@ from sdxl.denoising.sampler import make_sampler, set_steps
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
+from stepbatch.models import OneModel
 from stepbatch.policy import Policy, RowLimit, ShortestRemainingWork
 from tests.stepbatch.fakes import TIMEOUT_S, denoise_alone
 
@@ -151,7 +152,9 @@ def engine_us(case: Case) -> dict[str, float]:
         for _ in range(case.jobs)
     ]
     policy = TimedPolicy(ShortestRemainingWork(limit=RowLimit(rows=rows), patience=1.0, low_priority_s=0.0), clock)
-    engine = Engine(NoUNet(torch.randn(rows, *SHAPE), clock), policy, max_jobs=case.jobs, seconds_per_work=1.0)
+    engine = Engine(
+        OneModel(NoUNet(torch.randn(rows, *SHAPE), clock)), policy, max_jobs=case.jobs, seconds_per_work=1.0
+    )
     for job in jobs:
         engine.submit(job)
     with engine:

@@ -91,6 +91,10 @@ class StageMetrics:
         for job in waiting:
             self._waited.labels(self._stage, reason_to_wait(job, phase, chosen)).inc(seconds)
 
+    def rested(self, waiting: Sequence[Job[Any]], seconds: float) -> None:
+        """See `Observer.rested`."""
+        self._waited.labels(self._stage, "load").inc(seconds * len(waiting))
+
     def jobs_held(self, waiting: int, running: int) -> None:
         """See `Observer.jobs_held`."""
         self._waiting.set(waiting)

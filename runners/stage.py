@@ -48,6 +48,7 @@ from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
 from stepbatch.lead import OneTickAhead
+from stepbatch.models import OneModel
 from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
 
 # A job may be overtaken for 50 times as long as it takes in full ticks. In simulations of the load benchmark (70% and
@@ -93,7 +94,7 @@ class Stage(ABC):
         self._measure_again = measuring_again(probe, self.speed, settings, self.metrics.row_limit.set)
         self.checkpoint.prompts.tell = self.metrics.encoded
         self.engine = Engine(
-            unet,
+            OneModel(unet),
             _policy(settings, self.speed),
             max_jobs=settings.max_jobs,
             seconds_per_work=self.speed.seconds_per_work,

@@ -1,6 +1,5 @@
 """The engine: one thread that owns the model and works on whatever jobs the policy chooses."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,21 +9,21 @@ from typing import Any, Self
 
 import torch
 
-from stepbatch.errors import DeadlinePassed, EngineStopped
+from stepbatch.errors import EngineStopped
 from stepbatch.failure import Failure, attempt
 from stepbatch.held import HeldJobs
 from stepbatch.interrupt import Interrupt
 from stepbatch.job import Job, Phase
+from stepbatch.models import Models
 from stepbatch.observer import Observer, Silent
 from stepbatch.pace import Pace
 from stepbatch.policy import Policy
 from stepbatch.stats import Stats
 from stepbatch.switch import Switch
-from stepbatch.tick import KeptStack, UNet, tick
+from stepbatch.tick import KeptStack, tick
+from stepbatch.turns import Turns
 
 IDLE_S = 1.0  # without jobs, until there is time for other things
-
-logger = logging.getLogger(__name__)
 
 
 class Engine:
@@ -36,7 +35,7 @@ class Engine:
 
     def __init__(
         self,
-        unet: UNet,
+        models: Models,
         policy: Policy,
         *,
         max_jobs: int,
@@ -54,12 +53,13 @@ class Engine:
         the model that nobody waits for the call under way (stepbatch/interrupt.py). `when_idle` is called while there
         are no jobs, each second until it says that it has nothing more to do.
         """
-        self._unet = unet
+        self._models = models
         self._stack = KeptStack()
         self._policy = policy
         self._pace = Pace(seconds_per_work)
         self._observer = observer or Silent()
         self._jobs = HeldJobs(max_jobs, self._observer, self._pace.seconds, clock)
+        self._turns = Turns(self._jobs, models, policy, clock)
         self._after_tick = after_tick
         self._switch = Switch(switch)
         self._interrupt = Interrupt(end_early)
@@ -90,6 +90,11 @@ class Engine:
         """
         self._jobs.take(job)
         job.future.add_done_callback(self._interrupt.look)
+        job.future.add_done_callback(self._jobs.wake)
+
+    def wake(self) -> None:
+        """Something that jobs need has come; from any thread."""
+        self._jobs.wake()
 
     def stop(self) -> None:
         """Let the tick, prepare or finish in hand end, then fail all other jobs with EngineStopped."""
@@ -126,9 +131,13 @@ class Engine:
         return sum(other.phase is Phase.PREPARE for other in self._before(job))
 
     def forecast_s(self, job: Job[Any], further_work: float = 0.0) -> float:
-        """How long the jobs that go before this one, itself and some further work take at the present pace."""
-        work = sum(each.remaining_work for each in (*self._before(job), job))
-        return self._pace.seconds(work + further_work)
+        """How long the jobs that go before this one, itself, its load and some further work take at the present pace.
+
+        Others' work and its load go on at the same time.
+        """
+        before = sum(each.remaining_work for each in self._before(job))
+        wait_s = max(self._pace.seconds(before), self._models.wait_s(job))
+        return wait_s + self._pace.seconds(job.remaining_work + further_work)
 
     def _before(self, job: Job[Any]) -> list[Job[Any]]:
         return list(takewhile(lambda other: other is not job, self._policy.in_turn(self._jobs.all())))
@@ -147,14 +156,19 @@ class Engine:
             self._fail_all()
 
     def _work(self) -> None:
-        """Drop what was cancelled or is late, then do one piece of work: a preparation, a tick or a finish."""
-        jobs = self._live_jobs()
-        if not jobs:
+        """Drop what was cancelled or is late, then do one piece of work: a preparation, a tick or a finish.
+
+        If all jobs wait for their models, wait with them.
+        """
+        begun_at = self._clock()
+        jobs = self._turns.alive()
+        ready = self._turns.ready(jobs)
+        if not ready:
+            self._rest(jobs, begun_at)
             return
-        chosen = self._choose(jobs)
+        chosen = self._turns.choose(ready)
         phase = chosen[0].phase
         rows = sum(job.rows for job in chosen)  # before the tick, after which a job may have fewer
-        begun_at = self._clock()
         with self._interrupt.during(chosen):
             match phase:
                 case Phase.PREPARE:
@@ -165,25 +179,18 @@ class Engine:
                     self._finish(chosen[0])
         self._jobs.worked()
         waiting = [job for job in jobs if job not in chosen]
-        self._observer.worked(phase, chosen, waiting, self._clock() - begun_at, rows)
+        seconds = self._clock() - begun_at
+        _count_load(waiting, seconds)
+        self._observer.worked(phase, chosen, waiting, seconds, rows)
 
-    def _live_jobs(self) -> list[Job[Any]]:
-        jobs, now = self._jobs.all(), self._clock()
-        for job in jobs:
-            if job.future.cancelled():
-                self._jobs.end(job, None)
-            elif now >= job.deadline:
-                late = DeadlinePassed(f"the job was not done within {job.time_limit_s:g} s")
-                self._jobs.end(job, Failure(error=late))
-        return [job for job in jobs if job.phase is not Phase.ENDED]
-
-    def _choose(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
-        chosen = attempt(self._policy.choose, jobs)
-        if isinstance(chosen, list) and chosen:
-            return chosen
-        error = chosen.error if isinstance(chosen, Failure) else None
-        logger.error("the policy chose none of %d jobs; taking the oldest alone", len(jobs), exc_info=error)
-        return jobs[:1]
+    def _rest(self, jobs: list[Job[Any]], begun_at: float) -> None:
+        waiting = [job for job in jobs if job.phase is not Phase.ENDED]
+        if waiting:
+            first = min(job.deadline for job in waiting) - self._clock()
+            self._jobs.rest(min(max(first, 0.0), IDLE_S))
+            seconds = self._clock() - begun_at
+            _count_load(waiting, seconds)
+            self._observer.rested(waiting, seconds)
 
     def _prepare(self, job: Job[Any]) -> None:
         begun_at = self._clock()
@@ -204,7 +211,9 @@ class Engine:
             for job in jobs:
                 self._jobs.end(job, switched)
             return
-        outcomes = tick(self._unet, [job.denoising for job in jobs], self._stack)
+        unet = self._models.unet(jobs[0])
+        assert unet is not None  # it was there before the choice, and goes only by `plan`
+        outcomes = tick(unet, [job.denoising for job in jobs], self._stack)
         self._after_tick()
         ended_at = self._clock()
         self._ticks += 1
@@ -227,6 +236,12 @@ class Engine:
         self._jobs.close()
         for job in self._jobs.all():
             self._jobs.end(job, Failure(error=EngineStopped("the engine was stopped before the job ended")))
+
+
+def _count_load(waiting: list[Job[Any]], seconds: float) -> None:
+    for job in waiting:
+        if job.is_loading:
+            job.timings.load_ms += _ms(seconds)
 
 
 def _ms(seconds: float) -> float:

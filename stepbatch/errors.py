@@ -23,5 +23,12 @@ class DeadlinePassed(EngineError):
     """The job's time limit was over before it ended."""
 
 
+class ModelTooLarge(EngineError):
+    """A model, or an extra of one, does not fit into the memory that models may have."""
+
+    def __init__(self, size_bytes: int, allowed_bytes: int) -> None:
+        super().__init__(f"it takes {size_bytes / 1e9:.2f} GB, allowed {allowed_bytes / 1e9:.2f} GB")
+
+
 class NonFiniteLatents(EngineError):
     """A job's latents hold NaN or infinity after its last step."""

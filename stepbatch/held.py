@@ -30,6 +30,7 @@ class HeldJobs:
         self._jobs: list[Job[Any]] = []
         self._is_closed = False
         self._ended: Counter[Outcome] = Counter()
+        self._is_woken = False
         self._worked_at = 0.0  # the last end of a piece of work, or else the first job's coming
 
     def take(self, job: Job[Any]) -> None:
@@ -47,13 +48,26 @@ class HeldJobs:
                 self._worked_at = job.submitted_at
             self._jobs.append(job)
             self.tell()
-            self._changed.notify()
+            self.wake()
 
     def wait(self, at_most_s: float | None) -> bool:
         """Block until there are jobs, or so long; whether the engine is to go on."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._is_closed, at_most_s)
             return not self._is_closed
+
+    def rest(self, at_most_s: float) -> None:
+        """Block while no job can be worked on: until a job comes or `wake` is called, but only so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_woken or self._is_closed, at_most_s)
+            self._is_woken = False
+            self._worked_at = self._clock()  # the engine is not stuck
+
+    def wake(self, _: object = None) -> None:
+        """End the rest; of the next one, if there is none."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify()
 
     def close(self) -> None:
         """Take no more."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -24,11 +24,29 @@ class Phase(Enum):
     ENDED = auto()
 
 
+class Need(NamedTuple):
+    """What must be there for a job: a model, or an extra of one, such as a LoRA."""
+
+    model: Hashable
+    extra: Hashable = None
+
+    @property
+    def is_extra(self) -> bool:
+        """Whether it is not the model itself."""
+        return self.extra is not None
+
+    @property
+    def of_model(self) -> "Need":
+        """The model itself."""
+        return Need(self.model)
+
+
 @dataclass(kw_only=True)
 class Timings:
     """Where a job's wall time went, in milliseconds; complete once the job's future is resolved."""
 
     queue_ms: float = 0.0  # from submission to the begin of its preparation
+    load_ms: float = 0.0  # of all its time, that in which its model was not there
     prepare_ms: float = 0.0
     denoise_ms: float = 0.0  # from the end of its preparation to the end of its last tick so far
     finish_ms: float = 0.0
@@ -48,6 +66,7 @@ class Job(Generic[T]):
     size: tuple[int, int]  # latent height and width
     steps: int
     guided_steps: float = math.inf  # see Denoising
+    needs: tuple[Need, ...] = (Need(None),)  # its model, then the extras
     adapters: Hashable = ()  # what the model must be switched to for it (see `Switch`); () for nothing
     finish_work: float = 0.0  # of `finish`, in the unit of `remaining_work`
     is_low_priority: bool = False
@@ -57,6 +76,7 @@ class Job(Generic[T]):
     timings: Timings = field(init=False, default_factory=Timings)
     submitted_at: float = field(init=False, default=0.0)  # seconds on the engine's clock
     prepared_at: float = field(init=False, default=0.0)  # seconds on the engine's clock
+    is_loading: bool = field(init=False, default=False)  # what it needs is not there at present
     _denoising: Denoising | None = field(init=False, default=None)
     _has_ended: bool = field(init=False, default=False)
 
@@ -72,8 +92,8 @@ class Job(Generic[T]):
 
     @property
     def group(self) -> Hashable:
-        """On which all jobs of a tick must agree: the latents' size and the adapters."""
-        return self.size, self.adapters
+        """On which all jobs of a tick must agree: the model, the latents' size and the adapters."""
+        return self.needs[0], self.size, self.adapters
 
     @property
     def pixels(self) -> int:

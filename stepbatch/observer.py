@@ -19,6 +19,9 @@ class Observer(Protocol):
         The others waited.
         """
 
+    def rested(self, waiting: Sequence[Job[Any]], seconds: float) -> None:
+        """For so long there was no work: the models of all jobs were not there."""
+
     def jobs_held(self, waiting: int, running: int) -> None:
         """So many jobs are not prepared yet, and so many prepared and not ended."""
 
@@ -32,6 +35,9 @@ class Silent:
     def worked(
         self, phase: Phase, chosen: Sequence[Job[Any]], waiting: Sequence[Job[Any]], seconds: float, rows: int
     ) -> None:
+        """Nothing."""
+
+    def rested(self, waiting: Sequence[Job[Any]], seconds: float) -> None:
         """Nothing."""
 
     def jobs_held(self, waiting: int, running: int) -> None:

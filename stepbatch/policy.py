@@ -1,17 +1,20 @@
 """Which jobs an engine works on next."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from stepbatch.job import Job, Phase
 
 # Why a job had to wait while others were worked on.
-Reason = Literal["prepare", "finish", "size", "adapters", "rows"]
+Reason = Literal["prepare", "finish", "load", "model", "size", "adapters", "rows"]
 
 
 class Policy(Protocol):
-    """Chooses among jobs by what they say of themselves; holds no thread, no clock, and reads no tensor."""
+    """Chooses among jobs by what they say of themselves; holds no thread, no clock, and reads no tensor.
+
+    `choose` gets the jobs of which the models are there, `in_turn` all of them.
+    """
 
     def choose(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         """Choose from `jobs`, which are in order of arrival: at least one, in the same order, and none that has ended.
@@ -45,26 +48,32 @@ class RowLimit:
 class ShortestRemainingWork:
     """The job with the least work left goes first, but nobody is overtaken for ever.
 
-    Each job has a time at which it is due: its arrival, and `patience` seconds later for each unit of work that it
-    has left. The job due first leads. If it denoises, others of its group go along while there are rows,
-    those due first before the rest, and who of them is not prepared yet is prepared first.
+    Each job has a time at which it is due: its arrival, `patience` seconds later for each unit of work that it has
+    left, and `load_delay` later while its model is not there. The job due first leads. If it denoises, others of its
+    group go along while there are rows, those due first before the rest, and who of them is not prepared yet is
+    prepared first.
 
     The bound: a job that arrives at time a with work w is overtaken only by jobs that arrive before
-    a + patience * w (`low_priority_s` later if its priority is low), for whoever comes after that is due after it.
-    Its work left only falls, so the bound never moves away. With `patience` 0, arrival alone decides.
+    a + patience * w + l (`low_priority_s` later if its priority is low), where l is its `load_delay`: whoever comes
+    after that is due after it. Its work left only falls, so the bound never moves away. With `patience` 0 and without
+    loads, arrival alone decides. Jobs of other models go on while its own is loaded; that takes nothing from it.
 
-    So groups do not take turns at every tick: while one ticks, the due times of its jobs come nearer and the others'
+    So a load counts as work: where models have to make room for each other, the jobs of one are worked off together
+    while those of another wait, and the models do not change with each job.
+
+    Groups do not take turns at every tick: while one ticks, the due times of its jobs come nearer and the others'
     stand still. Another group's turn comes only when a job arrives that is due first, or when the leader ends.
     """
 
     limit: RowLimit
     patience: float  # seconds per row x latent pixel x step
     low_priority_s: float  # how much later a job of low priority is due
+    load_delay: Callable[[Job[Any]], float] = lambda _: 0.0  # in seconds, by the load that the job still needs; else 0
 
     def due(self, job: Job[Any]) -> float:
         """In seconds, on the clock of `Job.submitted_at`."""
         delay = self.low_priority_s if job.is_low_priority else 0.0
-        return job.submitted_at + delay + self.patience * job.remaining_work
+        return job.submitted_at + delay + self.load_delay(job) + self.patience * job.remaining_work
 
     def in_turn(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         """See `Policy.in_turn`."""
@@ -123,13 +132,20 @@ def fitting(jobs: Iterable[Job[Any]], max_rows: int) -> list[Job[Any]]:
 
 
 def reason_to_wait(job: Job[Any], phase: Phase, chosen: Sequence[Job[Any]]) -> Reason:
-    """Why `job` was not among the `chosen`, who were in this phase: their work alone, their group's turn, or no row."""
+    """Why `job` was not among the `chosen`, who were in this phase.
+
+    Its model was not there, it was their work alone, their group's turn, or there was no row.
+    """
+    if job.is_loading:
+        return "load"
     match phase:
         case Phase.PREPARE:
             return "prepare"
         case Phase.FINISH:
             return "finish"
         case _:
+            if job.needs[0] != chosen[0].needs[0]:
+                return "model"
             if job.size != chosen[0].size:
                 return "size"
             return "adapters" if job.adapters != chosen[0].adapters else "rows"

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
-from stepbatch.job import Job
+from stepbatch.job import Job, Need
+from stepbatch.models import OneModel
 from stepbatch.policy import FirstComeFirstServed
 from stepbatch.tick import UNet
 
@@ -142,6 +143,7 @@ def make_job(
     time_limit_s: float = math.inf,
     on_step: Callable[[int, int], None] | None = None,
     adapters: Hashable = (),
+    needs: tuple[Need, ...] = (Need(None),),
 ) -> Job[Tensor]:
     """A job whose result is its final latents."""
     return Job(
@@ -165,6 +167,7 @@ def make_job(
         time_limit_s=time_limit_s,
         on_step=on_step,
         adapters=adapters,
+        needs=needs,
     )
 
 
@@ -196,7 +199,7 @@ def make_engine(
     when_idle: Callable[[], bool] = lambda: False,
 ) -> Engine:
     return Engine(
-        unet,
+        OneModel(unet),
         FirstComeFirstServed(max_rows=max_rows),
         max_jobs=max_jobs,
         seconds_per_work=1.0,

@@ -11,6 +11,7 @@ import torch
 from stepbatch.denoising import Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
+from stepbatch.models import OneModel
 from stepbatch.policy import FirstComeFirstServed
 from tests.stepbatch.fakes import (
     TIMEOUT_S,
@@ -135,7 +136,7 @@ def test_timings_are_in_milliseconds_of_the_engines_clock() -> None:
     )
     unet = FalseUNet(before=lambda _: passing(0.5, None))
     engine = Engine(
-        unet, FirstComeFirstServed(max_rows=8), max_jobs=1, seconds_per_work=1.0, clock=lambda: clock["now"]
+        OneModel(unet), FirstComeFirstServed(max_rows=8), max_jobs=1, seconds_per_work=1.0, clock=lambda: clock["now"]
     )
     engine.submit(job)
     clock["now"] += 2.0

@@ -9,6 +9,7 @@ import pytest
 from stepbatch.engine import Engine
 from stepbatch.errors import DeadlinePassed, EngineError, QueueFull
 from stepbatch.job import Job, Phase
+from stepbatch.models import OneModel
 from stepbatch.observer import Outcome
 from stepbatch.pace import Pace
 from stepbatch.policy import RowLimit, ShortestRemainingWork
@@ -39,6 +40,9 @@ class Witness:
             self.rows.append(rows)
         self.work.append((phase, len(chosen), len(waiting), seconds))
 
+    def rested(self, waiting: Sequence[Job[Any]], seconds: float) -> None:
+        raise AssertionError("no model has to come")
+
     def jobs_held(self, waiting: int, running: int) -> None:
         self.held.append((waiting, running))
 
@@ -48,7 +52,7 @@ class Witness:
 
 
 def make_engine(unet: FalseUNet, clock: Clock, witness: Witness | None = None, max_jobs: int = 8) -> Engine:
-    return Engine(unet, POLICY, max_jobs=max_jobs, seconds_per_work=0.01, observer=witness, clock=clock)
+    return Engine(OneModel(unet), POLICY, max_jobs=max_jobs, seconds_per_work=0.01, observer=witness, clock=clock)
 
 
 def test_a_job_is_not_begun_once_its_time_is_over() -> None:

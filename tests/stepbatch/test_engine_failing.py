@@ -13,6 +13,7 @@ from stepbatch.denoising import Denoising
 from stepbatch.engine import Engine
 from stepbatch.errors import EngineError, NonFiniteLatents
 from stepbatch.job import Job
+from stepbatch.models import OneModel
 from tests.stepbatch.fakes import (
     TIMEOUT_S,
     BrokenSampler,
@@ -153,7 +154,7 @@ def test_under_a_useless_policy_the_oldest_job_goes_on_alone(
     answer: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     unet = FalseUNet()
-    engine = Engine(unet, UselessPolicy(answer), max_jobs=4, seconds_per_work=1.0)
+    engine = Engine(OneModel(unet), UselessPolicy(answer), max_jobs=4, seconds_per_work=1.0)
     jobs = [make_job(seed=1, steps=2), make_job(seed=2, steps=2)]
     for job in jobs:
         engine.submit(job)

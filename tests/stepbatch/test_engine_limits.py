@@ -11,6 +11,7 @@ from stepbatch.denoising import Denoising
 from stepbatch.engine import Engine
 from stepbatch.errors import EngineStopped, QueueFull
 from stepbatch.job import Job
+from stepbatch.models import OneModel
 from stepbatch.policy import FirstComeFirstServed
 from tests.stepbatch.fakes import (
     TIMEOUT_S,
@@ -102,7 +103,11 @@ def test_an_engine_that_never_started_resolves_its_futures_too() -> None:
 def test_an_engine_whose_own_thread_dies_leaves_no_future_unresolved() -> None:
     readings = iter([1.0, 2.0])  # for two submissions; then the clock fails, which no job is to blame for
     engine = Engine(
-        FalseUNet(), FirstComeFirstServed(max_rows=8), max_jobs=4, seconds_per_work=1.0, clock=lambda: next(readings)
+        OneModel(FalseUNet()),
+        FirstComeFirstServed(max_rows=8),
+        max_jobs=4,
+        seconds_per_work=1.0,
+        clock=lambda: next(readings),
     )
     jobs = [make_job(), make_job()]
     for job in jobs:

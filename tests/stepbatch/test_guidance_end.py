@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from stepbatch.engine import Engine
+from stepbatch.models import OneModel
 from stepbatch.policy import RowLimit, ShortestRemainingWork
 from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, denoise_alone, make_denoising, make_engine, make_job
 
@@ -54,7 +55,7 @@ def test_the_work_left_counts_the_rows_to_come(rows: int, guided_steps: int, wor
 def test_the_free_row_is_anothers_at_once() -> None:
     unet = FalseUNet()
     policy = ShortestRemainingWork(limit=RowLimit(rows=3), patience=1.0, low_priority_s=0.0)
-    engine = Engine(unet, policy, max_jobs=4, seconds_per_work=1.0)
+    engine = Engine(OneModel(unet), policy, max_jobs=4, seconds_per_work=1.0)
     jobs = [make_job(seed=1, guided_steps=2), make_job(seed=2, steps=6)]
     for job in jobs:
         engine.submit(job)

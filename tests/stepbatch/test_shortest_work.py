@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stepbatch.engine import Engine
 from stepbatch.job import Job, Phase
+from stepbatch.models import OneModel
 from stepbatch.policy import Policy, RowLimit, ShortestRemainingWork, reason_to_wait
 from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, make_job
 
@@ -175,7 +176,7 @@ def test_nobody_starves(seed: int, patience: float, gap_s: float, rows: int) -> 
 
 def test_the_place_and_the_forecast_go_by_who_goes_first() -> None:
     """Before the engine has begun: what a long job is told changes with a short one that comes after it."""
-    engine = Engine(FalseUNet(), policy(), max_jobs=3, seconds_per_work=2.0)
+    engine = Engine(OneModel(FalseUNet()), policy(), max_jobs=3, seconds_per_work=2.0)
     long, short, last = (make_job(rows=2, size=SMALL, steps=steps) for steps in (10, 3, 20))
     engine.submit(long)
     assert (engine.place(long), engine.forecast_s(long)) == (0, 2.0 * 20)

@@ -12,6 +12,7 @@ from torch import Tensor
 from stepbatch.denoising import Conditioning
 from stepbatch.engine import Engine
 from stepbatch.job import Job, Phase
+from stepbatch.models import OneModel
 from stepbatch.policy import FirstComeFirstServed, Policy, RowLimit, ShortestRemainingWork, reason_to_wait
 from stepbatch.switch import Switch
 from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, denoise_alone, make_denoising, make_job
@@ -56,7 +57,7 @@ class Switched:
 
 
 def engine(model: Switched, policy: Policy) -> Engine:
-    return Engine(model, policy, max_jobs=16, seconds_per_work=1.0, switch=model.switch)
+    return Engine(OneModel(model), policy, max_jobs=16, seconds_per_work=1.0, switch=model.switch)
 
 
 WANTED = [(seed, ADAPTERS[seed % 3]) for seed in range(9)]
