@@ -41,7 +41,7 @@ class Witness:
         self.work.append((phase, len(chosen), len(waiting), seconds))
 
     def rested(self, waiting: Sequence[Job[Any]], seconds: float) -> None:
-        raise AssertionError("no model has to come")
+        raise AssertionError(f"no model has to come: {waiting}, {seconds}")
 
     def jobs_held(self, waiting: int, running: int) -> None:
         self.held.append((waiting, running))
