@@ -1,4 +1,4 @@
-"""What a runner says of itself, for the entry to see that replicas and stages agree."""
+"""What a runner is for a request's model, for the entry to see that replicas and stages agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Identity(BaseModel):
     SHARED: ClassVar = ("handoff_version", "latent_scale")
 
     checkpoint: str
-    """SHA-256 of the checkpoint's files."""
+    """The fingerprint of the model's files."""
     dtype: str
     backend: str
     """What computes the models: torch and others differ by a level or two."""
@@ -24,8 +24,8 @@ class Identity(BaseModel):
     """What decides timesteps and their noise, as euler has it, in canonical JSON: with two, they would not tile."""
     latent_scale: float
     """The VAE's scaling factor, by which latents are multiplied."""
-    loras: str = ""
-    """SHA-256 over the LoRAs' names and files; empty if there are none."""
+    loras: tuple[str, ...] = ()
+    """Fingerprints of the LoRAs that a request names."""
 
     def disagreements(self, refiner: Identity) -> list[str]:
         """What keeps a base with this identity from working with the refiner; empty if they fit."""
