@@ -20,7 +20,8 @@ from sdxl.config.settings import Settings
 from sdxl.denoising.latents import decode
 from sdxl.denoising.prompt import base_conditioning, img2img_conditioning
 from sdxl.denoising.sampler import base_steps, cutoff_timestep, make_sampler, refiner_steps
-from sdxl.models.checkpoint import VAE_FACTOR, Checkpoint
+from sdxl.models.checkpoint import Checkpoint
+from sdxl.models.facts import VAE_FACTOR
 from sdxl.models.lora import LoadedLoras
 from sdxl.models.placement import place
 from sdxl.models.preview import LatentToRGB

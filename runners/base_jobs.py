@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from functools import cached_property
-from pathlib import Path
 
 import torch
 from PIL import Image
 
 from runners.frames import Frame, Kind, mask_of, pixels_of
+from runners.shelf import Known
 from runners.stage import Stage, StageJob
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
@@ -21,8 +19,8 @@ from sdxl.denoising.state import denoising
 from sdxl.errors import invalid_field
 from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffFields
-from sdxl.models.checkpoint import VAE_FACTOR, with_sampler
-from sdxl.models.lora import check_loras
+from sdxl.models.checkpoint import with_sampler
+from sdxl.models.facts import VAE_FACTOR, Facts
 from sdxl.request.fields import Pair
 from sdxl.request.limits import Limits
 from sdxl.request.requests import EditRequest, GenerationRequest
@@ -39,24 +37,21 @@ class BaseStage(Stage):
 
     NAME = "base"
 
-    def any_conditioning(self) -> Conditioning:
+    def any_conditioning(self, known: Known) -> Conditioning:
         """See `Stage.any_conditioning`."""
-        words = GenerationRequest(prompt="a picture", seed=0).with_defaults(self.checkpoint.defaults)
-        return base_conditioning(self.checkpoint, words, (words.height, words.width), rows=1)
-
-    @cached_property
-    def known_loras(self) -> Mapping[str, Path]:
-        """What requests may name: LoRAs of either stage."""
-        return {**self.settings.loras, **self.settings.refiner_loras}
+        words = GenerationRequest(prompt="a picture", seed=0).with_defaults(known.facts.defaults)
+        return base_conditioning(self.there(known), words, (words.height, words.width), rows=1)
 
     def job_from_prompt(self, payload: bytes, limits: Limits) -> StageJob:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
-        wanted = GenerationRequest.model_validate_json(payload).with_defaults(self.checkpoint.defaults)
-        self.checkpoint.defaults.bounds.check(wanted)
+        asked = GenerationRequest.model_validate_json(payload)
+        known = self.shelf.known(asked.model)
+        facts = known.facts
+        wanted = asked.with_defaults(facts.defaults)
+        facts.defaults.bounds.check(wanted)
         self._check_pixels(wanted.width, wanted.height)
-        check_loras(wanted.loras, self.known_loras)
-        check_clip_skip(self.checkpoint, wanted.clip_skip)
-        sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
+        check_clip_skip(facts, wanted.clip_skip)
+        sampler = samplers.make_sampler(wanted.scheduler, facts.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
         timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff)
         guidance = GuidancePlan.of(wanted, sampler, sampler.timesteps)
@@ -64,24 +59,26 @@ class BaseStage(Stage):
 
         def prepare() -> Denoising:
             size = (wanted.height, wanted.width)
-            conditioning = base_conditioning(self.checkpoint, wanted, size, guidance.rows)
-            pipeline = with_sampler(self.checkpoint.pipeline, sampler)
+            checkpoint = self.there(known)
+            conditioning = base_conditioning(checkpoint, wanted, size, guidance.rows)
+            pipeline = with_sampler(checkpoint.pipeline, sampler)
             latents = pipeline.prepare_latents(
                 1,
                 pipeline.unet.config.in_channels,
                 *size,
                 conditioning.embeddings.dtype,
-                self.checkpoint.device,
+                checkpoint.device,
                 generator,
             )
             return denoising(pipeline, latents, timesteps, conditioning, generator, guidance)
 
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
-                return self._picture(wanted, latents)
-            return self._hand_off(wanted, latents, generator, cutoff)
+                return self._picture(known, wanted, latents)
+            return self._hand_off(known, wanted, latents, generator, cutoff)
 
         return self.job(
+            known,
             prepare,
             finish,
             guidance=guidance,
@@ -90,7 +87,7 @@ class BaseStage(Stage):
             decodes=wanted.refine == "none",
             limits=limits,
             loras=wanted.loras,
-            steps_after=self._refiner_steps(wanted, cutoff),
+            steps_after=_refiner_steps(facts, wanted, cutoff),
         )
 
     def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
@@ -102,12 +99,12 @@ class BaseStage(Stage):
         frame = Frame.decode(payload)
         image, mask = Image.fromarray(pixels_of(frame)), _mask(frame)
         self._check_pixels(image.width, image.height)
-        wanted = EditRequest.model_validate(frame.meta["request"]).with_defaults(
-            self.checkpoint.defaults, has_mask=mask is not None
-        )
-        self.checkpoint.defaults.bounds.check(wanted)
-        check_loras(wanted.loras, self.known_loras)
-        sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
+        asked = EditRequest.model_validate(frame.meta["request"])
+        known = self.shelf.known(asked.model)
+        facts = known.facts
+        wanted = asked.with_defaults(facts.defaults, has_mask=mask is not None)
+        facts.defaults.bounds.check(wanted)
+        sampler = samplers.make_sampler(wanted.scheduler, facts.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
         of_both = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength)
         timesteps = samplers.edit_steps(of_both, wanted.num_inference_steps, cutoff)
@@ -126,39 +123,31 @@ class BaseStage(Stage):
 
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
-                return self._picture(wanted, latents)
-            return self._hand_off(wanted, latents, generator, cutoff, mask)
+                return self._picture(known, wanted, latents)
+            return self._hand_off(known, wanted, latents, generator, cutoff, mask)
 
         return self.img2img_job(
+            known,
             wanted,
             start,
             GuidancePlan.of(wanted, sampler, of_both),
             finish,
             decodes=wanted.refine == "none",
             limits=limits,
-            steps_after=self._refiner_steps(wanted, cutoff),
+            steps_after=_refiner_steps(facts, wanted, cutoff),
         )
-
-    def _refiner_steps(self, wanted: Generation | Edit, cutoff: int | None) -> int:
-        """How many are left to the refiner. What it would refuse is refused before the base has worked for it."""
-        if wanted.refine == "none":
-            return 0
-        sampler = samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
-        steps = wanted.num_inference_steps
-        if cutoff is None:
-            return len(samplers.img2img_steps(sampler, steps, wanted.strength))
-        return len(samplers.refiner_steps(sampler, steps, cutoff))
 
     def _check_pixels(self, width: int, height: int) -> None:
         limit = self.settings.max_pixels
         if width * height > limit:
             raise invalid_field("width", width, f"width x height of at most {limit} pixels together")
 
-    def _picture(self, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
-        return self.picture(latents, self.told(wanted, wanted))
+    def _picture(self, known: Known, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
+        return self.picture(known, latents, self.told(known, wanted, wanted))
 
     def _hand_off(
         self,
+        known: Known,
         wanted: Generation | Edit,
         latents: torch.Tensor,
         generator: torch.Generator,
@@ -168,16 +157,16 @@ class BaseStage(Stage):
         begun = time.perf_counter()
         height, width = latents.shape[-2] * VAE_FACTOR, latents.shape[-1] * VAE_FACTOR
         document = HandOff(
-            fields=self._handoff_fields(wanted, (height, width), cutoff),
+            fields=self._handoff_fields(known, wanted, (height, width), cutoff),
             latents=latents.cpu(),
             generator_state=generator.get_state(),
             mask=mask,
         ).encode()
         self.metrics.handed_off(len(document), time.perf_counter() - begun)
-        meta = {"handoff": True, **self.told(wanted, wanted)}
+        meta = {"handoff": True, **self.told(known, wanted, wanted)}
         return Frame(kind=Kind.RESULT, meta=meta, body=document)
 
-    def _handoff_fields(self, wanted: Generation | Edit, size: Pair, cutoff: int | None) -> HandOffFields:
+    def _handoff_fields(self, known: Known, wanted: Generation | Edit, size: Pair, cutoff: int | None) -> HandOffFields:
         original, target = wanted.original_size or size, wanted.target_size or size
         return HandOffFields(
             **wanted.model_dump(include=AS_REQUESTED),
@@ -191,9 +180,21 @@ class BaseStage(Stage):
             negative_original_size=wanted.negative_original_size or original,
             negative_target_size=wanted.negative_target_size or target,
             guidance_scale=wanted.refiner_guidance_scale,
-            sampler_digest=samplers.digest(wanted.scheduler, self.checkpoint.scheduler_config),
-            base_digest=self.checkpoint.digest,
+            sampler_digest=samplers.digest(wanted.scheduler, known.facts.scheduler_config),
+            base_digest=self.there(known).digest,
+            model=wanted.refiner_model,
         )
+
+
+def _refiner_steps(facts: Facts, wanted: Generation | Edit, cutoff: int | None) -> int:
+    """How many are left to the refiner. What it would refuse is refused before the base has worked for it."""
+    if wanted.refine == "none":
+        return 0
+    sampler = samplers.make_sampler(wanted.scheduler, facts.scheduler_config)
+    steps = wanted.num_inference_steps
+    if cutoff is None:
+        return len(samplers.img2img_steps(sampler, steps, wanted.strength))
+    return len(samplers.refiner_steps(sampler, steps, cutoff))
 
 
 def _mask(frame: Frame) -> torch.Tensor | None:

@@ -6,6 +6,7 @@ host, and under `start-http-server`, it would load what anybody sends. And it as
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runners.access_log import PROBES, AccessLog
@@ -22,10 +23,10 @@ from runners.gauges import published
 from runners.http import CLIENT_GONE, ClientGone, ErrorResponse, read_body, replay
 from sdxl.config.settings import ENTRY_NAME, Settings
 from sdxl.errors import RelayError
-from sdxl.handoff.identity import Identity
-from sdxl.request.settled import Card
+from sdxl.handoff.offer import Offer, Status
 
 READY, ALIVE = "/readyz", "/livez"
+OFFER, RENEW = ("GET", "/offer"), ("POST", "/renew")
 HOPELESS = 10.0  # times that the engine may take for one piece of work
 
 
@@ -39,8 +40,10 @@ class Door:
         self._max_requests = 2 * settings.max_jobs  # bodies under way, and jobs; more than that wait for nothing
         self.max_bytes = max_bytes
         self.drain = Drain(settings.drain_s, is_needed=partial(entry_is_beside, ENTRY_NAME))
-        self.identity: Identity | None = None
-        self.card: Card | None = None
+        self.status: Callable[[], Status] | None = None
+        self.offer: Callable[[], Offer] | None = None
+        self.renew: Callable[[], None] = lambda: None
+        """Looks for models that have come or gone."""
         self.is_stuck: Callable[[float], bool] = lambda times: False  # noqa: ARG005
         """Whether the engine has been at one piece of work for too long, or for so many times that."""
 
@@ -72,9 +75,16 @@ class Door:
             self.check_caller(scope)
         except RelayError as error:
             return ErrorResponse(error) if error.status in (429, 503) else JSONResponse({})
-        if self.identity is None or self.card is None:
-            return JSONResponse(None)
-        return JSONResponse({**self.identity.model_dump(), "card": self.card.model_dump()})
+        return JSONResponse(None if self.status is None else self.status().model_dump())
+
+    async def answer(self, scope: Scope) -> Response | None:
+        """What the entry asks beside jobs: what there is, and to look for it anew; None for all else."""
+        asked = scope["method"], scope["path"]
+        if self.offer is None or asked not in (OFFER, RENEW):
+            return None
+        if asked == RENEW:
+            await asyncio.to_thread(self.renew)
+        return Response(self.offer().model_dump_json(), media_type="application/json")
 
     def liveness(self) -> JSONResponse:
         """Whether it may yet become ready by itself."""
@@ -123,6 +133,9 @@ class Doorkeeper:
             await self.app(scope, receive, send)
             return
         self.door.check_caller(scope)
+        if (answer := await self.door.answer(scope)) is not None:
+            await answer(scope, receive, send)
+            return
         await self._find_room(scope, receive)
         with self.door.drain.request():
             body = await self._body(scope, receive)

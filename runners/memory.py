@@ -6,7 +6,7 @@ import ctypes
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,18 +16,36 @@ import torch
 from runners.probe import Probe
 from sdxl.config.settings import Settings
 from sdxl.files.memory import CGROUPS
-from sdxl.models.checkpoint import VAE_FACTOR
+from sdxl.models.facts import VAE_FACTOR
 from sdxl.models.unet import native_size
 
 LEAST = 48  # latent pixels of a side: what smaller pictures need is lost among what the allocator keeps
+MODELS_SHARE = 1 / 3
 SHARE = 0.4  # of the free memory for a stage's largest picture: the other stage may be at work on this machine, too
 OWN = Path("/proc/self")
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 
-def largest_picture_px(probe: Probe, rows: int, settings: Settings) -> int:
+def budget_bytes(settings: Settings, parts: Mapping[object, int], device: str) -> int:
+    """What models may take together, the first of which has these `parts` and is there already.
+
+    Without SDXL_RESIDENT_GB, a third of what is free may be taken by others, where there may be others.
+    """
+    first = sum(parts.values())
+    if settings.resident_gb is not None:
+        return max(first, int(settings.resident_gb * 1e9))
+    if settings.models is None and settings.catalog is None:
+        return first
+    budget = first + int(MODELS_SHARE * free_bytes(device))
+    logger.info("models may take %.1f GB together", budget / 1e9)
+    return budget
+
+
+def largest_picture_px(probe: Probe, rows: int, settings: Settings, reserved_bytes: int) -> int:
     """The most pixels of a picture that fits, by a tick of `rows` rows and a decoding; at most `max_pixels`.
+
+    `reserved_bytes` of what is free are kept for other models.
 
     Both grow with the pixels. A tick's rows times pixels do not, except that a picture has two rows at least.
     """
@@ -39,7 +57,7 @@ def largest_picture_px(probe: Probe, rows: int, settings: Settings) -> int:
     if tick is None or decoding is None:
         return settings.max_pixels
     per_px = max(2 * tick / (rows * math.prod(size)), decoding / math.prod(larger)) / VAE_FACTOR**2
-    free = free_bytes(device)
+    free = max(0, free_bytes(device) - reserved_bytes)
     fitting = int(SHARE * free / per_px)
     logger.info(
         "memory of a picture: %.0f MB a megapixel; of %.1f GB free, %.1f megapixels fit",

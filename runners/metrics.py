@@ -49,6 +49,7 @@ def _families() -> SimpleNamespace:
         rows=histogram("tick_rows", "Rows of a UNet call.", ROWS),
         tick=histogram("tick_seconds", "A tick: UNet call, guidance and samplers."),
         queue=histogram("queue_seconds", "From a job's arrival until its preparation begins."),
+        load=histogram("load_seconds", "A model's load while the stage serves."),
         encode=histogram("encode_seconds", "A job's preparation: it encodes prompts and makes the first latents."),
         decode=histogram("decode_seconds", "The decoding of latents to a picture."),
         handoff=histogram("handoff_seconds", "The time to write a hand-off (base) or to read it (refiner)."),
@@ -65,9 +66,11 @@ class StageMetrics:
         self._waiting, self._running = (families.jobs.labels(stage, state) for state in ("waiting", "running"))
         self._ended, self._waited, self._prompts = families.ended, families.waited, families.prompts
         self.row_limit: Gauge = families.row_limit.labels(stage)
-        names = ("rows", "tick", "queue", "encode", "decode", "handoff", "handoff_bytes")
-        self._rows, self._tick, self._queue, self._encode, self._decode, self._handoff, self._handoff_bytes = (
-            getattr(families, name).labels(stage) for name in names
+        self._rows, self._tick, self._queue, self._load, self._encode, self._decode = (
+            getattr(families, name).labels(stage) for name in ("rows", "tick", "queue", "load", "encode", "decode")
+        )
+        self._handoff, self._handoff_bytes = (
+            getattr(families, name).labels(stage) for name in ("handoff", "handoff_bytes")
         )
         # A series that is there from the start can be asked for its rate before the first event.
         for labels, counter in (
@@ -107,6 +110,10 @@ class StageMetrics:
     def refused(self) -> None:
         """Counts a job that the engine has not taken in."""
         self._ended.labels(self._stage, "refused").inc()
+
+    def loaded(self, seconds: float) -> None:
+        """Counts a model that was loaded while the stage served."""
+        self._load.observe(seconds)
 
     def decoded(self, seconds: float) -> None:
         """Counts a decoded picture."""

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from runners.frames import Frame, pixels_of
+from runners.shelf import Known
 from runners.stage import Stage, StageJob
 from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
@@ -19,7 +20,6 @@ from sdxl.errors import RelayError
 from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffError, HandOffFields
 from sdxl.handoff.size import max_bytes
-from sdxl.models.lora import check_loras
 from sdxl.request.limits import Limits
 from sdxl.request.requests import RefineRequest
 from sdxl.request.settled import Refinement
@@ -31,11 +31,11 @@ class RefinerStage(Stage):
 
     NAME = "refiner"
 
-    def any_conditioning(self) -> Conditioning:
+    def any_conditioning(self, known: Known) -> Conditioning:
         """See `Stage.any_conditioning`."""
-        words = RefineRequest(prompt="a picture", seed=0).with_defaults(self.checkpoint.defaults)
-        size_px = (self.checkpoint.defaults.height, self.checkpoint.defaults.width)
-        return img2img_conditioning(self.checkpoint, words, size_px, rows=1)
+        defaults = known.facts.defaults
+        words = RefineRequest(prompt="a picture", seed=0).with_defaults(defaults)
+        return img2img_conditioning(self.there(known), words, (defaults.height, defaults.width), rows=1)
 
     def job_from_handoff(self, document: bytes, limits: Limits) -> StageJob:
         """Goes on where the base stopped. Raises RelayError (400) for a hand-off that does not fit this refiner."""
@@ -43,8 +43,9 @@ class RefinerStage(Stage):
         handoff = self._read(document)
         self.metrics.handed_off(len(document), time.perf_counter() - begun)
         fields = handoff.fields
-        sampler = self._sampler(fields)
-        own_digest = samplers.digest(fields.scheduler, self.checkpoint.scheduler_config)
+        known = self.shelf.known(fields.model)
+        sampler = _sampler(known, fields)
+        own_digest = samplers.digest(fields.scheduler, known.facts.scheduler_config)
         if own_digest != fields.sampler_digest:
             raise RelayError(
                 400,
@@ -69,15 +70,16 @@ class RefinerStage(Stage):
             generator=generator,
             strength=fields.strength,
         )
-        return self._job(fields, start, limits)
+        return self._job(known, fields, start, limits)
 
     def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
         """The refiner model card's own use: improve a picture one has."""
         frame = Frame.decode(payload)
-        wanted = RefineRequest.model_validate(frame.meta["request"]).with_defaults(self.checkpoint.defaults)
-        self.checkpoint.defaults.bounds.check(wanted)
-        check_loras(wanted.loras, self.settings.refiner_loras)
-        sampler = self._sampler(wanted)
+        asked = RefineRequest.model_validate(frame.meta["request"])
+        known = self.shelf.known(asked.model)
+        wanted = asked.with_defaults(known.facts.defaults)
+        known.facts.defaults.bounds.check(wanted)
+        sampler = _sampler(known, wanted)
         start = Start(
             image=Image.fromarray(pixels_of(frame)),
             sampler=sampler,
@@ -85,18 +87,15 @@ class RefinerStage(Stage):
             generator=torch.Generator("cpu").manual_seed(wanted.seed),
             strength=wanted.strength,
         )
-        return self._job(wanted, start, limits)
+        return self._job(known, wanted, start, limits)
 
-    def _job(self, wanted: HandOffFields | Refinement, start: Start, limits: Limits) -> StageJob:
+    def _job(self, known: Known, wanted: HandOffFields | Refinement, start: Start, limits: Limits) -> StageJob:
         def finish(latents: Tensor) -> Frame:
             settled = wanted if isinstance(wanted, Refinement) else None
-            return self.picture(latents, self.told(wanted, settled))
+            return self.picture(known, latents, self.told(known, wanted, settled))
 
         guidance = GuidancePlan.of(wanted, start.sampler, start.timesteps)
-        return self.img2img_job(wanted, start, guidance, finish, decodes=True, limits=limits)
-
-    def _sampler(self, wanted: HandOffFields | Refinement) -> Any:
-        return samplers.make_sampler(wanted.scheduler, self.checkpoint.scheduler_config)
+        return self.img2img_job(known, wanted, start, guidance, finish, decodes=True, limits=limits)
 
     def _read(self, document: bytes) -> HandOff:
         try:
@@ -104,3 +103,7 @@ class RefinerStage(Stage):
             return HandOff.decode(document, max_bytes=max_bytes(max_pixels), max_pixels=max_pixels)
         except HandOffError as error:
             raise RelayError(400, "invalid_handoff", str(error)) from error
+
+
+def _sampler(known: Known, wanted: HandOffFields | Refinement) -> Any:
+    return samplers.make_sampler(wanted.scheduler, known.facts.scheduler_config)

@@ -13,7 +13,7 @@ import torch
 
 from runners.probe import Probe
 from sdxl.config.settings import Settings
-from sdxl.models.checkpoint import VAE_FACTOR
+from sdxl.models.facts import VAE_FACTOR
 from sdxl.models.unet import compiled_counts, compiled_sizes, native_size, stop_compiling
 from stepbatch.policy import RowLimit
 from stepbatch.warmup import ROW_COUNTS, RowsAgain, tick_times, worthwhile_rows

@@ -3,65 +3,66 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runners.bento_models import folder_of
 from runners.door import Door
 from runners.frames import Frame, Kind
 from runners.gauges import forget_the_dead
-from runners.memory import give_back, largest_picture_px
+from runners.loads import Loads, in_own_thread
+from runners.memory import budget_bytes, give_back, largest_picture_px
 from runners.metrics import StageMetrics
 from runners.probe import Probe
 from runners.server import look_after_server, running_server
+from runners.shelf import Known, Shelf
 from runners.speed import Speed, measure, measuring_again
-from sdxl.config.references import name_of
 from sdxl.config.settings import Settings, StageName
-from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
 from sdxl.denoising.latents import decode
 from sdxl.denoising.prompt import Words, check_clip_skip, img2img_conditioning, truncated
 from sdxl.denoising.start import Start
 from sdxl.denoising.state import denoising
 from sdxl.errors import RelayError
-from sdxl.handoff import document as handoff
 from sdxl.handoff.fields import HandOffFields
-from sdxl.handoff.identity import Identity
-from sdxl.models import checkpoint as checkpoints
-from sdxl.models.checkpoint import VAE_FACTOR, with_sampler
-from sdxl.models.interrupt import ending_early
+from sdxl.handoff.offer import Offer, Status
+from sdxl.models.checkpoint import Checkpoint, with_sampler
+from sdxl.models.device import device_of, dtype_of
+from sdxl.models.facts import VAE_FACTOR
 from sdxl.models.preview import running_latents
-from sdxl.models.unet import make_unet
 from sdxl.request.limits import Limits
 from sdxl.request.loras import Loras
-from sdxl.request.settled import Card, Edit, Generation, Refinement
+from sdxl.request.settled import Edit, Generation, Refinement
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job
 from stepbatch.lead import OneTickAhead
-from stepbatch.models import OneModel
 from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
+from stepbatch.residence import Residence
+
+logger = logging.getLogger("bentoml.sdxl_relay")
 
 # A job may be overtaken for 50 times as long as it takes in full ticks. In simulations of the load benchmark (70% and
 # 85% of capacity), less lets short jobs wait for long ones, and more only delays the long ones.
 STRETCH = 50.0
+LOAD_STRETCH = 2.0  # a job whose model is not there may be overtaken for so many times as long as its load takes
 LOW_PRIORITY_S = 60.0
+LOOK_AT_FILES_S = 5.0
 SLACK = 10.0  # work may take so many times as long as it should on a machine that has other work
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class StageJob(Job[Frame]):
-    """A job that knows what comes after it."""
+    """A job that knows its model, and what comes after it."""
 
+    known: Known
     steps_after: int = 0  # those that are left to the refiner
 
     @property
@@ -76,57 +77,89 @@ class Stage(ABC):
     NAME: ClassVar[StageName]
 
     def __init__(self, settings: Settings) -> None:
-        """Loads the checkpoint and measures what time and memory it takes.
+        """Loads the model of requests that name none, and measures what time and memory it takes.
 
-        That happens on a thread that ends then, which leaves the calling thread without OpenMP's workers. Had
-        this thread workers too, besides the engine's, there would be more of them than cores, and OpenMP would
-        put each to sleep after every operation: on two cores, a tick then takes twice as long.
+        That happens on threads that end then: see `in_own_thread`.
         """
         self.settings = settings
-        with ThreadPoolExecutor(1) as pool:
-            self.checkpoint = pool.submit(checkpoints.load, self.NAME, settings, folder_of).result()
-            unet = pool.submit(make_unet, self.checkpoint, settings).result()
-            probe = Probe(self.checkpoint, unet, pool.submit(torch.inference_mode()(self.any_conditioning)).result())
-            self.speed = pool.submit(measure, probe, settings).result()
-            self.largest_px = pool.submit(largest_picture_px, probe, self.speed.limit.rows, settings).result()
+        device = device_of(settings)
+        self.shelf = Shelf(self.NAME, settings, dtype_of(settings, device))
+        self.loads = Loads(self.NAME, settings, self.shelf)
+        default = self.shelf.known(None)
+        loaded = self.loads.now(default.need)
+        loaded.enter()
+        checkpoint = self.loads.checkpoints[default.need]
+        self.backend = checkpoint.backend
+        assert loaded.unet is not None
+        probe = Probe(checkpoint, loaded.unet, in_own_thread(lambda: self.any_conditioning(default)).result())
+        self.speed = in_own_thread(lambda: measure(probe, settings)).result()
+        budget = budget_bytes(settings, loaded.parts, device)
+        self.largest_px = in_own_thread(
+            lambda: largest_picture_px(probe, self.speed.limit.rows, settings, budget - sum(loaded.parts.values()))
+        ).result()
+        self.residence = Residence(self.loads, budget, wake=lambda: self.engine.wake())
+        self.residence.put(default.need, loaded)
+        for known in self.shelf.pinned:
+            if known is not default:
+                self.residence.put(known.need, self.loads.now(known.need))
         forget_the_dead()
-        self.metrics = StageMetrics(self.NAME)
+        self.metrics = self.loads.metrics = StageMetrics(self.NAME)
+        checkpoint.prompts.tell = self.metrics.encoded
         self._measure_again = measuring_again(probe, self.speed, settings, self.metrics.row_limit.set)
-        self.checkpoint.prompts.tell = self.metrics.encoded
+        self.loads.when_left(default.need, self._forget_probe)
         self.engine = Engine(
-            OneModel(unet),
-            _policy(settings, self.speed),
+            self.residence,
+            _policy(settings, self.speed, self.residence),
             max_jobs=settings.max_jobs,
             seconds_per_work=self.speed.seconds_per_work,
             observer=self.metrics,
-            after_tick=OneTickAhead() if self.checkpoint.device.startswith("cuda") else lambda: None,
-            switch=self.checkpoint.loras.switch,
-            end_early=ending_early(self.checkpoint, settings),
+            after_tick=OneTickAhead() if device.startswith("cuda") else lambda: None,
+            end_early=self.loads.interruptible.end_early,
             when_idle=self._rest,
         )
         self.engine.start()
 
     @abstractmethod
-    def any_conditioning(self) -> Conditioning:
+    def any_conditioning(self, known: Known) -> Conditioning:
         """One row, to measure the model's speed by."""
 
     def open(self, door: Door) -> None:
         """Begins to take jobs, from those whom the door lets in."""
-        checkpoint = self.checkpoint
-        door.identity = Identity(
-            checkpoint=checkpoint.digest,
-            dtype=str(checkpoint.dtype),
-            backend=checkpoint.backend,
-            handoff_version=handoff.VERSION,
-            schedule=samplers.schedule(samplers.make_sampler("euler", checkpoint.scheduler_config)),
-            latent_scale=checkpoint.pipeline.vae.config.scaling_factor,
-            loras=checkpoint.loras.digest,
-        )
-        door.card = Card.of(checkpoint.defaults, name_of(getattr(self.settings, self.NAME), self.NAME))
+        door.status, door.offer, door.renew = self.status, self.offer, self.renew
         door.is_stuck = self.is_stuck
         self._looking = look_after_server(
             running_server(), door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop)
         )
+        self._renewing = asyncio.create_task(self._look_at_files())
+
+    async def _look_at_files(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AT_FILES_S)
+            await asyncio.to_thread(self.renew)
+
+    def renew(self) -> None:
+        """Looks for models and LoRAs that have come or gone; from any thread."""
+        if self.shelf.renew():
+            logger.info("the models and LoRAs have changed: %d models", len(self.offer().models))
+
+    def offer(self) -> Offer:
+        """What requests can name here."""
+        return self.shelf.offer(self.backend)
+
+    def status(self) -> Status:
+        """How soon it could work on what."""
+        there = {need for need in self.residence.there if not need.is_extra}
+        return Status(
+            offer=self.offer().digest,
+            resident=tuple(self.shelf.of(need).model.name for need in there),
+            load_s=self.loads.load_s,
+            seconds_per_work=self.speed.seconds_per_work,
+            room_bytes=self.residence.room_bytes,
+        )
+
+    def there(self, known: Known) -> Checkpoint:
+        """A model that a job works with, for which the engine has waited; on the engine's thread."""
+        return self.loads.checkpoints[known.need]
 
     def is_stuck(self, times: float = 1.0) -> bool:
         """Whether the engine has been at one piece of work for so long, or `times` that, that it seems to hang."""
@@ -134,6 +167,7 @@ class Stage(ABC):
 
     def job(
         self,
+        known: Known,
         prepare: Callable[[], Denoising],
         finish: Callable[[Tensor], Frame],
         *,
@@ -152,18 +186,23 @@ class Stage(ABC):
         height, width = size
         self._check_memory(height * VAE_FACTOR, width * VAE_FACTOR)
         return StageJob(
+            known=known,
+            needs=(known.need,),
             steps_after=steps_after,
             prepare=prepare,
             finish=finish,
             rows=guidance.rows,
             size=size,
             steps=len(timesteps),
-            adapters=self.checkpoint.loras.chosen(loras),
+            adapters=self.shelf.adapters(known, loras),
             guided_steps=guidance.steps,
             finish_work=self.speed.decode_work_per_pixel * height * width if decodes else 0.0,
             is_low_priority=limits.is_low_priority,
             time_limit_s=limits.remaining_s,
         )
+
+    def _forget_probe(self) -> None:
+        self._measure_again = lambda: False
 
     def _rest(self) -> bool:
         give_back()
@@ -175,14 +214,16 @@ class Stage(ABC):
             message = f"width x height: got {width} x {height}; allowed: {allowed}"
             raise RelayError(413, "no_memory", message, field="width", got=width)
 
-    def preview(self, denoising: Denoising) -> NDArray[np.uint8]:
+    def preview(self, job: StageJob) -> NDArray[np.uint8]:
         """What its latents look like between two steps, uint8 [height/8, width/8, 3] (RGB)."""
+        denoising = job.denoising
         next_step = min(denoising.next_step, denoising.steps - 1)
         latents = running_latents(denoising.sampler, denoising.latents, denoising.timesteps[next_step])
-        return self.checkpoint.to_rgb.picture(latents)
+        return self.there(job.known).to_rgb.picture(latents)
 
     def img2img_job(
         self,
+        known: Known,
         wanted: HandOffFields | Refinement | Edit,
         start: Start,
         guidance: GuidancePlan,
@@ -193,19 +234,21 @@ class Stage(ABC):
         steps_after: int = 0,
     ) -> StageJob:
         """A job that begins with a picture, or with latents from another stage."""
-        check_clip_skip(self.checkpoint, wanted.clip_skip)
+        check_clip_skip(known.facts, wanted.clip_skip)
         height, width = start.size
 
         def prepare() -> Denoising:
-            pipeline = with_sampler(self.checkpoint.img2img, start.sampler)
+            checkpoint = self.there(known)
+            pipeline = with_sampler(checkpoint.img2img, start.sampler)
             latents, sampler = start.begin(pipeline)
             size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
-            conditioning = img2img_conditioning(self.checkpoint, wanted, size_px, guidance.rows)
+            conditioning = img2img_conditioning(checkpoint, wanted, size_px, guidance.rows)
             state = denoising(pipeline, latents, start.timesteps, conditioning, start.generator, guidance)
             state.sampler = sampler
             return state
 
         return self.job(
+            known,
             prepare,
             finish,
             guidance=guidance,
@@ -217,28 +260,33 @@ class Stage(ABC):
             steps_after=steps_after,
         )
 
-    def told(self, wanted: Words, settled: Generation | Refinement | Edit | None) -> dict[str, Any]:
+    def told(self, known: Known, wanted: Words, settled: Generation | Refinement | Edit | None) -> dict[str, Any]:
         """What a result's meta says beside its own: for the answer's headers, and for the picture's record."""
-        applied = self.checkpoint.loras.applied(wanted.loras)
+        checkpoint = self.there(known)
+        applied = checkpoint.loras.applied(wanted.loras)
         told = {
-            "truncated": truncated(self.checkpoint, wanted),
-            "checkpoints": {self.NAME: self.checkpoint.digest},
+            "truncated": truncated(checkpoint, wanted),
+            "checkpoints": {self.NAME: checkpoint.digest},
+            "models": {self.NAME: known.model.name},
             "loras": {self.NAME: applied} if applied else {},
         }
         return told if settled is None else {**told, "settled": settled.model_dump()}
 
-    def picture(self, latents: Tensor, meta: dict[str, Any]) -> Frame:
+    def picture(self, known: Known, latents: Tensor, meta: dict[str, Any]) -> Frame:
         """Decodes latents [1, 4, h, w] to a result whose body is the picture's pixels."""
         begun = time.perf_counter()
-        pixels = decode(self.checkpoint.pipeline, latents)
+        pixels = decode(self.there(known).pipeline, latents)
         self.metrics.decoded(time.perf_counter() - begun)
         height, width, _ = pixels.shape
         return Frame(kind=Kind.RESULT, meta={**meta, "width": width, "height": height}, body=pixels.tobytes())
 
 
-def _policy(settings: Settings, speed: Speed) -> Policy:
+def _policy(settings: Settings, speed: Speed, residence: Residence) -> Policy:
     if settings.policy == "fcfs":
         return FirstComeFirstServed(max_rows=speed.limit.rows)
     return ShortestRemainingWork(
-        limit=speed.limit, patience=STRETCH * speed.seconds_per_work, low_priority_s=LOW_PRIORITY_S
+        limit=speed.limit,
+        patience=STRETCH * speed.seconds_per_work,
+        low_priority_s=LOW_PRIORITY_S,
+        load_delay=lambda job: LOAD_STRETCH * residence.wait_s(job),
     )

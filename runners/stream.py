@@ -65,7 +65,7 @@ async def stream_job(
         nonlocal steps_done
         steps_done = done
         is_due = steps_before + done in preview_steps
-        post(state(Kind.PROGRESS, stage.preview(job.denoising) if is_due else None))
+        post(state(Kind.PROGRESS, stage.preview(job) if is_due else None))
 
     def post_end(future: Future[Frame]) -> None:
         post(_ending(job, future))

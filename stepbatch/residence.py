@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,12 +17,16 @@ from stepbatch.tick import UNet
 logger = logging.getLogger(__name__)
 
 
+Parts = Mapping[Hashable, int]
+"""What takes memory, and how many bytes. What several models have in common is there once."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Loaded:
     """What a load gives."""
 
     unet: UNet | None = None  # None for an extra
-    size_bytes: int
+    parts: Parts
     enter: Callable[[], object] = lambda: None  # on the engine's thread, before it is used
     leave: Callable[[], object] = lambda: None  # on the engine's thread, after it was used for the last time
 
@@ -33,7 +37,7 @@ class Loader(Protocol):
     def load(self, need: Need) -> Future[Loaded]:
         """Begin to load it on another thread. What that raises, the jobs that wait for it fail with."""
 
-    def size_bytes(self, need: Need) -> int:
+    def parts(self, need: Need) -> Parts:
         """What it is going to take, before it is loaded."""
 
     def seconds(self, need: Need) -> float:
@@ -66,7 +70,7 @@ class Residence:
     @property
     def used_bytes(self) -> int:
         """Of all that is there; from any thread."""
-        return sum(loaded.size_bytes for loaded in list(self._there.values()))
+        return _size(loaded.parts for loaded in list(self._there.values()))
 
     @property
     def room_bytes(self) -> int:
@@ -128,13 +132,13 @@ class Residence:
         return not need.is_extra or need.of_model in self._there
 
     def _begin(self, need: Need, wanted: Sequence[Need]) -> None:
-        size = self._loader.size_bytes(need)
-        fixed = sum(loaded.size_bytes for other, loaded in self._there.items() if self._loader.is_pinned(other))
+        own = self._loader.parts(need)
+        pinned = [loaded.parts for other, loaded in self._there.items() if self._loader.is_pinned(other)]
         future: Future[Loaded] = Future()
-        if fixed + size > self._budget:
-            future.set_exception(ModelTooLarge(size, max(0, self._budget - fixed)))
+        if _size([*pinned, own]) > self._budget:
+            future.set_exception(ModelTooLarge(_size([own]), max(0, self._budget - _size(pinned))))
         else:
-            victims = self._victims(size, need, wanted)
+            victims = self._victims(need, wanted)
             if victims is None:
                 return
             for victim in victims:
@@ -143,23 +147,22 @@ class Residence:
         self._coming[need] = future
         future.add_done_callback(lambda _: self._wake())
 
-    def _victims(self, size: int, need: Need, wanted: Sequence[Need]) -> list[Need] | None:
+    def _victims(self, need: Need, wanted: Sequence[Need]) -> list[Need] | None:
         """What has to go for `need`; None while there is too little that may."""
-        missing = size + self.used_bytes + self._coming_bytes() - self._budget
         first = set(wanted[: wanted.index(need)]) | {need.of_model}
         idle = [other for other in self._there if other not in wanted]
         later = [other for other in reversed(wanted) if other in self._there]
-        victims: list[Need] = []
+        stays = dict(self._there)
+        coming = [self._loader.parts(other) for other in (*self._coming, need)]
         for victim in (*idle, *later):
-            if missing <= 0:
+            if _size([*coming, *(loaded.parts for loaded in stays.values())]) <= self._budget:
                 break
-            if not self._may_go(victim, first) or victim in victims:
-                continue
-            for other in self._with_extras(victim):
-                if other not in victims:
-                    victims.append(other)
-                    missing -= self._there[other].size_bytes
-        return victims if missing <= 0 else None
+            if self._may_go(victim, first):
+                for other in self._with_extras(victim):
+                    stays.pop(other, None)
+        if _size([*coming, *(loaded.parts for loaded in stays.values())]) > self._budget:
+            return None
+        return [other for other in self._there if other not in stays]
 
     def _may_go(self, need: Need, first: Collection[Need]) -> bool:
         return not any(self._loader.is_pinned(other) or other in first for other in self._with_extras(need))
@@ -168,10 +171,15 @@ class Residence:
         """An extra alone, or a model with its own."""
         return [need] if need.is_extra else [other for other in self._there if other.model == need.model]
 
-    def _coming_bytes(self) -> int:
-        return sum(self._loader.size_bytes(need) for need in self._coming)
-
     def _remove(self, need: Need) -> None:
         left = attempt(self._there.pop(need).leave)
         if isinstance(left, Failure):
             logger.error("%s did not leave in order", need, exc_info=left.error)
+
+
+def _size(parts: Iterable[Parts]) -> int:
+    """In bytes, each part once."""
+    total: dict[Hashable, int] = {}
+    for each in parts:
+        total.update(each)
+    return sum(total.values())

@@ -10,7 +10,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from sdxl.models.checkpoint import VAE_FACTOR
+from sdxl.models.facts import VAE_FACTOR
 
 
 class InpaintingSampler:

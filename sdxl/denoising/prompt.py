@@ -9,6 +9,7 @@ import torch
 from sdxl.errors import invalid_field
 from sdxl.handoff.fields import HandOffFields
 from sdxl.models.checkpoint import Checkpoint
+from sdxl.models.facts import Facts
 from sdxl.request.fields import Pair
 from sdxl.request.settled import Edit, Generation, Refinement
 from stepbatch.denoising import Conditioning
@@ -84,10 +85,10 @@ def _negative(
     return checkpoint.prompts.encode(words.negative_prompt or "", words.negative_prompt_2, None)
 
 
-def check_clip_skip(checkpoint: Checkpoint, clip_skip: int | None) -> None:
+def check_clip_skip(facts: Facts, clip_skip: int | None) -> None:
     """Raises RelayError (400) if the text encoders have too few layers."""
-    if clip_skip is not None and clip_skip > checkpoint.max_clip_skip:
-        raise invalid_field("clip_skip", clip_skip, f"0 to {checkpoint.max_clip_skip}, the text encoders' depth")
+    if clip_skip is not None and clip_skip > facts.max_clip_skip:
+        raise invalid_field("clip_skip", clip_skip, f"0 to {facts.max_clip_skip}, the text encoders' depth")
 
 
 def truncated(checkpoint: Checkpoint, words: Words) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdxl.denoising.inpainting import InpaintingSampler
 from sdxl.denoising.latents import encode
-from sdxl.models.checkpoint import VAE_FACTOR
+from sdxl.models.facts import VAE_FACTOR
 from stepbatch.denoising import Sampler
 
 

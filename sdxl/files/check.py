@@ -18,6 +18,8 @@ from sdxl.files.kinds import check_checkpoint, check_lora, check_vae
 from sdxl.files.own import DEFAULTS, LATENT_COLOURS, own_files, read_defaults
 from sdxl.files.sampling import sampling_of
 
+NO_MEMORY = "not enough memory to load it"
+
 
 @contextmanager
 def named(setting: str, value: object) -> Iterator[None]:
@@ -31,7 +33,7 @@ def named(setting: str, value: object) -> Iterator[None]:
     except Exception as error:  # libraries raise many kinds for files that they cannot read
         told = one_line(str(error))
         if re.search("out of memory|allocate memory", told, re.IGNORECASE) or isinstance(error, MemoryError):
-            told = f"not enough memory to load it ({told or 'MemoryError'})"
+            told = f"{NO_MEMORY} ({told or 'MemoryError'})"
         else:
             told = f"it cannot be loaded: {type(error).__name__}: {told}"
         raise ConfigurationError(f"{setting}={value}: {told}") from error

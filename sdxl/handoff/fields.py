@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from pydantic_core import from_json
 
 from sdxl.errors import shorten
-from sdxl.request.fields import Guidance, Pair, Seed, Side, Steps, Strength
+from sdxl.request.fields import Guidance, ModelName, Pair, Seed, Side, Steps, Strength
 from sdxl.request.samplers import SamplerName
 from sdxl.request.shared import SharedFields
 
@@ -57,6 +57,8 @@ class HandOffFields(SharedFields):
     seed: Seed
     base_digest: Digest
     """SHA-256 of the base checkpoint."""
+    model: ModelName | None = None
+    """The refiner's; without one, the refiner stage's default."""
 
     @field_validator("cutoff", "strength")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,30 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from sdxl.config.presets import PRESETS, PresetName
+from sdxl.catalog.entries import Model
 from sdxl.config.references import Sources, UnusableFile, located
 from sdxl.config.settings import Settings
 from sdxl.files.check import named
 from sdxl.files.header import read_header
+from sdxl.models.facts import BentoModel
 from sdxl.models.finite import check_finite
 from sdxl.models.hub import fetch_files
+from sdxl.models.labels import label
 from sdxl.models.lora_file import read_lora
 
 LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' name, of a repository's only file
 logger = logging.getLogger("bentoml.sdxl_relay")
 
 
-def set_sampler(pipeline: Any, preset: PresetName) -> None:
-    """Gives the pipeline a sampler of its own kind, configured as the preset has it."""
-    own = pipeline.scheduler
-    pipeline.scheduler = type(own).from_config(own.config, **PRESETS[preset].sampler)
-
-
-def add_distilled(pipeline: Any, settings: Settings, bento_model: Callable[[str], Path]) -> dict[str, Path]:
-    """Puts the weights of SDXL_DISTILLED into the base's pipeline; gives their file, for the digest.
+def add_distilled(pipeline: Any, model: Model, settings: Settings, bento_model: BentoModel) -> dict[str, Path]:
+    """Puts the weights of a distilled model into the base's pipeline; gives their file, for the digest.
 
     Raises ConfigurationError for a file that is neither of both, or does not fit this UNet.
     """
-    if settings.distilled is None:
+    if model.distilled is None:
         return {}
-    with named("SDXL_DISTILLED", settings.distilled):
-        path = _file(settings.distilled, bento_model)
+    with named(*label("distilled", model, settings)):
+        path = _file(model.distilled, bento_model)
         header = read_header(path)
         is_lora = any("lora" in name.lower() for name in header.tensors)
         if is_lora:
@@ -51,7 +46,7 @@ def add_distilled(pipeline: Any, settings: Settings, bento_model: Callable[[str]
     return {"distilled": path}
 
 
-def _file(reference: str, bento_model: Callable[[str], Path]) -> Path:
+def _file(reference: str, bento_model: BentoModel) -> Path:
     path = located(reference, Sources(partial(fetch_files, patterns=(LORA_FILE,)), bento_model))
     path = path / LORA_FILE if path.is_dir() else path
     if "_x0" in path.name:

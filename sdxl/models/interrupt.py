@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +12,8 @@ from torch import Tensor, nn
 from sdxl.config.settings import Settings
 from sdxl.models.backends.attention import QUERIES, AttentionBy, attend
 from sdxl.models.backends.parts import StandIn
-from sdxl.models.checkpoint import Checkpoint
 
 STEPS = (nn.Conv2d, nn.GroupNorm, nn.LayerNorm)  # of UNets and VAEs: a call looks before each whether to go on
-
-
-def ending_early(checkpoint: Checkpoint, settings: Settings) -> Callable[[bool], None]:
-    """What tells the checkpoint's models: nothing on a GPU, whose calls are short, nor for compiled code."""
-    if checkpoint.device != "cpu" or settings.compile != "off":
-        return lambda _: None
-    return Interruptible(checkpoint.pipeline).end_early
 
 
 class NobodyWaits(Exception):
@@ -28,12 +21,20 @@ class NobodyWaits(Exception):
 
 
 class Interruptible:
-    """The UNet and the VAE of a pipeline."""
+    """The UNets and the VAEs of pipelines. None on a GPU, whose calls are short, nor of compiled code."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, settings: Settings, device: str) -> None:
+        self._is_used = device == "cpu" and settings.compile == "off"
         self._is_wanted = False
+        self._known: WeakSet[nn.Module] = WeakSet()
         self._tell: list[Callable[[bool], None]] = []
+
+    def add(self, pipeline: Any) -> None:
+        """From now on, its models end early, too."""
         for model in (pipeline.unet, pipeline.vae):
+            if not self._is_used or model in self._known:
+                continue
+            self._known.add(model)
             if isinstance(model, StandIn):
                 self._tell += [run.end_early for run in model.runs]
             else:

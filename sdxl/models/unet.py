@@ -14,7 +14,8 @@ from torch.nn.attention import sdpa_kernel
 
 from sdxl.config.settings import Settings
 from sdxl.models.attention import SHAPE, fastest_first, time_on_gpu
-from sdxl.models.checkpoint import VAE_FACTOR, Checkpoint
+from sdxl.models.checkpoint import Checkpoint
+from sdxl.models.facts import VAE_FACTOR
 from stepbatch.denoising import Conditioning
 from stepbatch.graphs import GraphedUNet
 from stepbatch.padding import PaddedUNet

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,17 +12,20 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from sdxl.catalog.entries import Model
 from sdxl.config.references import Sources, UnusableFile, located
 from sdxl.config.settings import Settings, StageName
 from sdxl.files.check import check_own_vae, check_stage, named
-from sdxl.files.folder import check_folder, read_json
+from sdxl.files.folder import read_json
 from sdxl.files.header import read_header
 from sdxl.files.kinds import PARTS, VAE, some
 from sdxl.files.memory import check_memory
-from sdxl.files.own import OWN_FILES, own_files
-from sdxl.files.sampling import sampling_of
+from sdxl.files.own import own_files
+from sdxl.models.facts import BentoModel, Facts
+from sdxl.models.files import configuration, files_of, weights_of
 from sdxl.models.finite import check_finite
-from sdxl.models.hub import HALVES, fetch_files, fetch_pipeline, parts_of
+from sdxl.models.hub import fetch_files, fetch_pipeline
+from sdxl.models.labels import label
 from sdxl.models.single_file import load_parts
 
 PIPELINES: dict[StageName, Any] = {"base": StableDiffusionXLPipeline, "refiner": StableDiffusionXLImg2ImgPipeline}
@@ -45,55 +48,30 @@ class Weights:
 
 
 def load_weights(
-    stage: StageName, settings: Settings, dtype: torch.dtype, bento_model: Callable[[str], Path]
+    stage: StageName, model: Model, facts: Facts, settings: Settings, dtype: torch.dtype, bento_model: BentoModel
 ) -> Weights:
-    """Raises ConfigurationError, which names the setting, for what is not there, or is no checkpoint of this stage."""
-    setting, reference = f"SDXL_{stage.upper()}", getattr(settings, stage)
-    brings_vae, is_half = settings.vae is not None, dtype != torch.float32
-    with named(setting, reference):
-        path = located(reference, Sources(partial(fetch_pipeline, halves=is_half), bento_model))
-        check_stage(stage, path, brings_vae=brings_vae)
-    folder = path if path.is_dir() else _config_folder(stage, settings, bento_model)
-    vae, files = _own_vae(settings.vae, folder, dtype, bento_model) if settings.vae is not None else ({}, {})
-    parts = [part for part in PARTS[stage] if part not in vae]
-    with named(setting, reference):
+    """Raises ConfigurationError, which names the setting or the model, for what is not there, or is no such checkpoint.
+
+    Either stage can be made of a base model; the refiner's, of a refiner.
+    """
+    brings_vae, is_half = model.vae is not None, dtype != torch.float32
+    vae, files = _own_vae(model, facts.folder, settings, dtype, bento_model) if brings_vae else ({}, {})
+    parts = [part for part in PARTS[model.kind] if part not in vae]
+    with named(*label("checkpoint", model, settings)):
+        path = located(model.reference, Sources(partial(fetch_pipeline, halves=is_half), bento_model))
+        check_stage(model.kind, path, brings_vae=brings_vae)
         if path.is_dir():
             files |= files_of(path, is_half=is_half)
             _check_memory(files, dtype)
             models = {part: _from_folder(part, path / part, dtype) for part in parts}
         else:
-            files |= {**_configuration(folder), **own_files(path), "weights": path}
+            files |= {**configuration(facts.folder), **own_files(path), "weights": path}
             _check_memory(files, dtype)
-            models = load_parts(path, folder, {part: PARTS[stage][part] for part in parts}, dtype)
+            models = load_parts(path, facts.folder, {part: PARTS[model.kind][part] for part in parts}, dtype)
         check_finite(models)
-        options = {**models, **vae, **NOT_NEEDED, "add_watermarker": False, "local_files_only": True}
-        pipeline = PIPELINES[stage].from_pretrained(folder, **options)
-        if path.is_file():
-            own = pipeline.scheduler
-            pipeline.scheduler = type(own).from_config(own.config, **sampling_of(read_header(path)))
+        given = {**models, **vae, **NOT_NEEDED, "scheduler": facts.sampler}
+        pipeline = PIPELINES[stage].from_pretrained(facts.folder, **given, add_watermarker=False, local_files_only=True)
     return Weights(pipeline=pipeline, files=files)
-
-
-def components(folder: Path) -> list[str]:
-    """The names of a pipeline's parts that have files, which are also their folders'."""
-    parts = parts_of(folder)
-    return [name for name in parts if (folder / name).is_dir()] or parts
-
-
-def files_of(folder: Path, *, is_half: bool = False) -> dict[str, Path]:
-    """The files of a pipeline's folder that are loaded, or that say how."""
-    weights = [path for name in components(folder) for path in weights_of(folder / name, is_half=is_half)[1]]
-    return {**_configuration(folder), **_named(folder, weights)}
-
-
-def weights_of(folder: Path, *, is_half: bool) -> tuple[str | None, list[Path]]:
-    """Which of a model's files to load, and diffusers' name of that variant.
-
-    They are those in half precision if that is asked for, or if there are no others.
-    """
-    halves = sorted(folder.glob(HALVES))
-    plain = [path for path in sorted(folder.glob("*.safetensors")) if path not in halves]
-    return ("fp16", halves) if halves and (is_half or not plain) else (None, plain)
 
 
 def _from_folder(part: str, folder: Path, dtype: torch.dtype) -> Any:
@@ -118,11 +96,12 @@ def _from_folder(part: str, folder: Path, dtype: torch.dtype) -> Any:
 
 
 def _own_vae(
-    reference: str, folder: Path, dtype: torch.dtype, bento_model: Callable[[str], Path]
+    model: Model, folder: Path, settings: Settings, dtype: torch.dtype, bento_model: BentoModel
 ) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The model under its name, and its files. One file has its configuration from a pipeline's `folder`."""
-    with named("SDXL_VAE", reference):
-        path = located(reference, Sources(partial(fetch_files, patterns=("config.json", "diffusion_*")), bento_model))
+    """The VAE under its name, and its files. One file has its configuration from a pipeline's `folder`."""
+    assert model.vae is not None
+    with named(*label("vae", model, settings)):
+        path = located(model.vae, Sources(partial(fetch_files, patterns=("config.json", "diffusion_*")), bento_model))
         check_own_vae(path)
         if path.is_dir():
             files = {f"own_vae/{file.name}": file for kind in ("*.json", "*.safetensors") for file in path.glob(kind)}
@@ -142,27 +121,3 @@ def _own_vae(
 def _check_memory(files: Mapping[str, Path], dtype: torch.dtype) -> None:
     headers = (read_header(path) for path in files.values() if path.suffix == ".safetensors")
     check_memory(headers, dtype.itemsize)
-
-
-def _config_folder(stage: StageName, settings: Settings, bento_model: Callable[[str], Path]) -> Path:
-    """A pipeline's folder whose weights may be missing."""
-    small_files = partial(fetch_files, patterns=("*.json", "*/*.json", "*/*.txt"))
-    reference = getattr(settings, f"{stage}_config")
-    with named(f"SDXL_{stage.upper()}_CONFIG", reference):
-        try:
-            folder = located(reference, Sources(small_files, bento_model))
-        except UnusableFile as error:
-            raise UnusableFile(f"{error}; a folder with a pipeline's configuration and tokenizers will do") from error
-        check_folder(stage, folder, has_weights=False)
-    return folder
-
-
-def _configuration(folder: Path) -> dict[str, Path]:
-    parts = components(folder)
-    found = [folder / "model_index.json", *(folder / name for name in OWN_FILES)]
-    found += [path for name in parts for path in sorted((folder / name).glob("*.json"))]
-    return _named(folder, (path for path in found if path.is_file() and ".safetensors." not in path.name))
-
-
-def _named(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
-    return {path.relative_to(folder).as_posix(): path for path in paths}

@@ -23,6 +23,7 @@ def _as_pair(value: object) -> object:
 
 Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
 Prompt = Annotated[Text, StringConstraints(min_length=1, pattern=r"\S")]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Side = Annotated[Integer, Field(ge=MIN_SIDE_PX, le=MAX_SIDE_PX, multiple_of=8)]

@@ -15,6 +15,7 @@ from sdxl.request.fields import (
     EditRefineMode,
     Guidance,
     Integer,
+    ModelName,
     OpenShare,
     OutputFormat,
     Pair,
@@ -33,6 +34,8 @@ from sdxl.request.shared import SharedFields
 class _Request(SharedFields):
     """The fields that all endpoints have. Pairs are (height, width) or (top, left) in pixels, as in diffusers."""
 
+    model: ModelName | None = None
+    """Which of the server's models makes the picture; without one, its default."""
     num_inference_steps: Steps | None = None
     """Denoising steps of both stages together."""
     guidance_scale: Guidance | None = None
@@ -68,6 +71,8 @@ class GenerationRequest(_Request):
     """Pixels; without it, the checkpoint's native size."""
     height: Side | None = None
     """Pixels; without it, the checkpoint's native size."""
+    refiner_model: ModelName | None = None
+    """Which of the server's models refines the picture; without one, the model's own refiner."""
     refiner_guidance_scale: Guidance | None = None
     """The refiner's guidance_scale; without it, the base's."""
     refine: RefineMode | None = None
@@ -117,6 +122,8 @@ class RefineRequest(_FormRequest):
 class EditRequest(_FormRequest):
     """A picture changed by a prompt (`POST /edit`); its file, and a mask's, come in fields of their own."""
 
+    refiner_model: ModelName | None = None
+    """Which of the server's models refines the picture; without one, the model's own refiner."""
     refiner_guidance_scale: Guidance | None = None
     """The refiner's guidance_scale; without it, the base's."""
     refine: EditRefineMode | None = None

@@ -11,6 +11,7 @@ from sdxl.request.bounds import Bounds
 from sdxl.request.fields import (
     EditRefineMode,
     Guidance,
+    ModelName,
     OpenShare,
     Pair,
     Prompt,
@@ -26,6 +27,7 @@ from sdxl.request.shared import SharedFields
 
 
 class _Settled(SharedFields):
+    model: ModelName | None = None
     num_inference_steps: Steps
     guidance_scale: Guidance
     seed: Seed
@@ -40,6 +42,7 @@ class _Settled(SharedFields):
 class _OfBothStages(_Settled):
     """Without an original or target size, the picture's own counts."""
 
+    refiner_model: ModelName | None = None
     refiner_guidance_scale: Guidance
     high_noise_frac: OpenShare
 

@@ -1,17 +1,18 @@
 """A false loader: a model is there when the test says so."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from stepbatch.job import Need
-from stepbatch.residence import Loaded
+from stepbatch.residence import Loaded, Parts
 from tests.stepbatch.fakes import FalseUNet
 
 
 @dataclass
 class FalseLoader:
     sizes: Mapping[Hashable, int] = field(default_factory=dict)  # bytes, by the model's or the extra's name; else 1
+    common: Mapping[Hashable, Sequence[str]] = field(default_factory=dict)  # parts of one byte that others have, too
     pinned: frozenset[Hashable] = frozenset()
     load_s: float = 1.0
     begun: list[Need] = field(default_factory=list)  # all loads, in order
@@ -23,8 +24,9 @@ class FalseLoader:
         self.begun.append(need)
         return self.under_way.setdefault(need, Future())
 
-    def size_bytes(self, need: Need) -> int:
-        return self.sizes.get(need.extra or need.model, 1)
+    def parts(self, need: Need) -> Parts:
+        name = need.extra or need.model
+        return {name: self.sizes.get(name, 1), **dict.fromkeys(self.common.get(name, ()), 1)}
 
     def seconds(self, need: Need) -> float:  # noqa: ARG002 (a Loader's)
         return self.load_s
@@ -34,7 +36,7 @@ class FalseLoader:
 
     def loaded(self, need: Need) -> Loaded:
         unet = None if need.is_extra else self.unets.setdefault(need.model, FalseUNet())
-        return Loaded(unet=unet, size_bytes=self.size_bytes(need), leave=lambda: self.left.append(need))
+        return Loaded(unet=unet, parts=self.parts(need), leave=lambda: self.left.append(need))
 
     def end(self, error: Exception | None = None) -> Need:
         """Ends the load that was begun first."""

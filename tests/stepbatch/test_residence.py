@@ -112,6 +112,15 @@ def test_no_more_goes_than_is_needed() -> None:
     assert rounds.residence.room_bytes == 5
 
 
+def test_what_models_have_in_common_counts_once_and_as_long_as_one_has_it() -> None:
+    loader = FalseLoader(common={"a": ["vae"], "b": ["vae"], "c": []})
+    rounds = Rounds(loader, budget=3, there=("a", "b"))
+    assert rounds.residence.used_bytes == 3
+    rounds.round(job_of("c"))
+    assert names(loader.left) == ["a"]
+    assert rounds.residence.used_bytes == 2
+
+
 def test_what_never_fits_fails_its_jobs_and_nobody_elses() -> None:
     loader = FalseLoader(sizes={"big": 5}, pinned=frozenset({"a"}))
     rounds = Rounds(loader, budget=5, there=("a", "b"))

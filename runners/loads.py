@@ -1,0 +1,150 @@
+"""How a stage's models come: each load on a thread of its own, beside the engine's."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from runners.bento_models import folder_of
+from runners.metrics import StageMetrics
+from runners.shelf import Known, Shelf
+from sdxl.config.settings import ConfigurationError, Settings, StageName
+from sdxl.errors import RelayError
+from sdxl.files.check import NO_MEMORY
+from sdxl.models import checkpoint as checkpoints
+from sdxl.models.checkpoint import Checkpoint
+from sdxl.models.device import device_of
+from sdxl.models.interrupt import Interruptible
+from sdxl.models.shared import SharedParts, parts_of
+from sdxl.models.unet import make_unet
+from stepbatch.job import Need
+from stepbatch.residence import Loaded, Parts
+
+SMOOTHING = 0.3  # weight of the newest load
+FIRST_GUESS_S = 10.0
+
+logger = logging.getLogger("bentoml.sdxl_relay")
+T = TypeVar("T")
+
+
+class Loads:
+    """See `stepbatch.residence.Loader`."""
+
+    def __init__(self, stage: StageName, settings: Settings, shelf: Shelf) -> None:
+        self.checkpoints: dict[Need, Checkpoint] = {}
+        """Those that are there; for the engine's thread."""
+        self.load_s = FIRST_GUESS_S
+        """About how long a model takes."""
+        self.metrics: StageMetrics | None = None
+        self.interruptible = Interruptible(settings, device_of(settings))
+        self._stage, self._settings, self._shelf = stage, settings, shelf
+        self._shared = SharedParts()
+        self._sizes: dict[Need, int] = {}  # bytes of what has been loaded before
+        self._leaving: dict[Need, Callable[[], object]] = {}
+
+    def load(self, need: Need) -> Future[Loaded]:
+        """See `Loader`."""
+        return in_own_thread(lambda: self._timed(need))
+
+    def now(self, need: Need) -> Loaded:
+        """A load that the caller waits for. Raises ConfigurationError."""
+        return in_own_thread(lambda: self._loaded(need)).result()
+
+    def parts(self, need: Need) -> Parts:
+        """See `Loader`."""
+        return {need: self._sizes.get(need) or self._shelf.of(need).facts.size_bytes}
+
+    def seconds(self, need: Need) -> float:  # noqa: ARG002 (a Loader's)
+        """See `Loader`."""
+        return self.load_s
+
+    def is_pinned(self, need: Need) -> bool:
+        """See `Loader`."""
+        return not need.is_extra and self._shelf.of(need).model.is_pinned
+
+    def when_left(self, need: Need, call: Callable[[], object]) -> None:
+        """Lets `call` follow when the model makes room for another."""
+        self._leaving[need] = call
+
+    def _timed(self, need: Need) -> Loaded:
+        begun = time.perf_counter()
+        known = self._shelf.of(need)
+        try:
+            loaded = self._loaded(need)
+        except ConfigurationError as error:
+            logger.warning("%s", error)
+            raise self._as_answer(known, error) from error
+        seconds = time.perf_counter() - begun
+        self.load_s += SMOOTHING * (seconds - self.load_s)
+        if self.metrics is not None:
+            self.metrics.loaded(seconds)
+        return loaded
+
+    def _loaded(self, need: Need) -> Loaded:
+        begun = time.perf_counter()
+        known = self._shelf.of(need)
+        checkpoint = checkpoints.load(
+            self._stage,
+            known.model,
+            self._settings,
+            folder_of,
+            facts=known.facts,
+            shared=self._shared,
+            known_digest=self._shelf.sha256(known.model.fingerprint),
+        )
+        self._shelf.read(known.model.fingerprint, checkpoint.digest)
+        unet = make_unet(checkpoint, self._settings)
+        self.interruptible.add(checkpoint.pipeline)
+        parts = parts_of(checkpoint.pipeline)
+        self._sizes[need] = sum(parts.values())
+        if self.load_s == FIRST_GUESS_S:
+            self.load_s = time.perf_counter() - begun
+        return Loaded(
+            unet=unet, parts=parts, enter=lambda: self._enter(need, checkpoint), leave=lambda: self._leave(need)
+        )
+
+    def _as_answer(self, known: Known, error: ConfigurationError) -> RelayError:
+        """What the jobs that wait for it fail with."""
+        path = Path(known.model.reference)
+        if path.is_absolute() and not path.exists():
+            return RelayError(404, "model_not_found", f"model: {known.model.name} was removed", field="model")
+        if NO_MEMORY in str(error):
+            return RelayError(413, "no_memory", f"model: {error}", field="model")
+        self._shelf.withdraw(known, str(error))
+        return RelayError(404, "model_not_found", f"model: got {known.model.name}; {error}", field="model")
+
+    def _enter(self, need: Need, checkpoint: Checkpoint) -> None:
+        self.checkpoints[need] = checkpoint
+        if self.metrics is not None:
+            checkpoint.prompts.tell = self.metrics.encoded
+
+    def _leave(self, need: Need) -> None:
+        del self.checkpoints[need]
+        logger.info("%s makes room", self._shelf.of(need).model.name)
+        if need in self._leaving:
+            self._leaving.pop(need)()
+
+
+def in_own_thread(work: Callable[[], T]) -> Future[T]:
+    """On a thread that ends with the work, and OpenMP's workers with it.
+
+    With the workers of a second thread besides the engine's, there would be more than cores, and OpenMP would put each
+    to sleep after every operation: on two cores, a tick then takes twice as long.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return future

@@ -1,0 +1,191 @@
+"""What a stage offers: the catalog's models that it can be, with what is known of each before it is loaded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from sdxl.catalog.watch import Watched
+
+from runners.bento_models import folder_of
+from sdxl.catalog.entries import Catalog, Embedding, LoraFile, Model, VaeFile
+from sdxl.config.references import UnusableFile, name_of
+from sdxl.config.settings import ConfigurationError, Settings, StageName
+from sdxl.denoising.sampler import make_sampler, schedule
+from sdxl.errors import RelayError, invalid_field, shorten
+from sdxl.files.check import named, one_line
+from sdxl.handoff import document as handoff
+from sdxl.handoff.offer import Offer, OfferedFile, OfferedModel
+from sdxl.models.facts import Facts, facts_of
+from sdxl.models.labels import label
+from sdxl.request.settled import Card
+from stepbatch.job import Need
+
+logger = logging.getLogger("bentoml.sdxl_relay")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """A model that requests can name at this stage."""
+
+    model: Model
+    facts: Facts
+
+    @property
+    def need(self) -> Need:
+        """For the engine: the files as they are now; the same name may come to stand for others."""
+        return Need((self.model.name, self.model.fingerprint))
+
+    @cached_property
+    def schedule(self) -> str:
+        """See `OfferedModel`."""
+        return schedule(make_sampler("euler", self.facts.scheduler_config))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _State:
+    catalog: Catalog
+    known: Mapping[str, Known]
+    faults: Mapping[str, str]  # by a model's name
+
+
+class Shelf:
+    """A stage's. The files may change at any time; `renew` looks."""
+
+    def __init__(self, stage: StageName, settings: Settings, dtype: torch.dtype) -> None:
+        """Raises ConfigurationError if the model of requests that name none cannot be offered."""
+        self._stage, self._settings, self._dtype = stage, settings, dtype
+        self._watched = Watched(settings)
+        self._lock = threading.Lock()  # of who renews
+        self._ever: dict[Need, Known] = {}  # also what is not offered any more, for jobs that wait for it
+        self._unusable: dict[Need, str] = {}  # why they could not be loaded
+        self._hashes: dict[str, str] = {}  # SHA-256 of whole files, by fingerprint
+        self._state = self._look(self._watched.catalog)
+        if self.default not in self._state.known:
+            with named(*label("checkpoint", self._watched.catalog.models[self.default], settings)):
+                raise UnusableFile(self._state.faults[self.default])
+
+    @property
+    def default(self) -> str:
+        """The name of the model of requests that name none."""
+        catalog = self._watched.catalog
+        return catalog.default if self._stage == "base" else catalog.refiner or catalog.default
+
+    @property
+    def pinned(self) -> list[Known]:
+        """The models that are always loaded."""
+        return [known for known in self._state.known.values() if known.model.is_pinned]
+
+    def renew(self) -> bool:
+        """Looks at the files anew; whether something has changed. From any thread."""
+        with self._lock:
+            if not self._watched.refresh():
+                return False
+            self._state = self._look(self._watched.catalog)
+            return True
+
+    def known(self, name: str | None) -> Known:
+        """The model of this name. Raises RelayError (404) if there is none."""
+        wanted = name or self.default
+        state = self._state
+        if wanted in state.known:
+            return state.known[wanted]
+        fault = state.faults.get(wanted) or state.catalog.fault_of(wanted)
+        told = f"it cannot be loaded: {fault}" if fault else "there is no such model"
+        raise RelayError(
+            404, "model_not_found", f"model: got {shorten(wanted)}; {told}", field="model", got=shorten(wanted)
+        )
+
+    def of(self, need: Need) -> Known:
+        """What was offered as this need, if it is no more, too."""
+        return self._ever[need.of_model]
+
+    def lora(self, name: str) -> LoraFile:
+        """Raises RelayError (400) for a name that is not known."""
+        catalog = self._state.catalog
+        found = catalog.lora(name, self._stage)
+        if found is None and not any(each == name for each, _ in catalog.loras):
+            allowed = ", ".join(sorted({each for each, _ in catalog.loras})) or "none, for the server has no LoRAs"
+            raise invalid_field("loras", name, f"{allowed:.500}")
+        return found  # type: ignore[return-value]
+
+    def withdraw(self, known: Known, why: str) -> None:
+        """Offers a model no more until its file changes."""
+        with self._lock:
+            name, state = known.model.name, self._state
+            if state.known.get(name) is known:
+                others = {each: other for each, other in state.known.items() if each != name}
+                faults = {**state.faults, name: one_line(why)}
+                self._state = _State(catalog=state.catalog, known=others, faults=faults)
+                self._unusable[known.need] = faults[name]
+
+    def read(self, fingerprint: str, sha256: str) -> None:
+        """What a file's SHA-256 is, now that it was loaded."""
+        self._hashes[fingerprint] = sha256
+
+    def sha256(self, fingerprint: str) -> str | None:
+        """See `read`."""
+        return self._hashes.get(fingerprint)
+
+    def offer(self, backend: str) -> Offer:
+        """As it is now."""
+        state = self._state
+        catalog = state.catalog
+        return Offer(
+            dtype=str(self._dtype),
+            backend=backend,
+            handoff_version=handoff.VERSION,
+            default=self.default,
+            models=tuple(self._offered(known) for known in state.known.values()),
+            loras=tuple(self._file(lora) for lora in catalog.loras.values() if lora.stage in (None, self._stage)),
+            vaes=tuple(self._file(vae) for vae in catalog.vaes.values()),
+            embeddings=tuple(self._file(embedding) for embedding in catalog.embeddings.values()),
+            faults={**catalog.faults, **state.faults},
+        )
+
+    def _look(self, catalog: Catalog) -> _State:
+        before = {known.model.name: known for known in self._ever.values()}
+        found, faults = {}, {}
+        for name, model in catalog.models.items():
+            if self._stage == "base" and model.kind != "base":
+                continue
+            known = before.get(name)
+            if known is None or known.model != model:
+                try:
+                    known = Known(model=model, facts=facts_of(model, self._dtype, folder_of))
+                except (UnusableFile, ConfigurationError, OSError, KeyError, ValueError) as error:
+                    faults[name] = one_line(str(error))
+                    continue
+            self._ever[known.need] = known
+            if known.need in self._unusable:
+                faults[name] = self._unusable[known.need]
+            else:
+                found[name] = known
+        return _State(catalog=catalog, known=found, faults=faults)
+
+    def _offered(self, known: Known) -> OfferedModel:
+        model, facts = known.model, known.facts
+        return OfferedModel(
+            name=model.name,
+            file=model.name + ".safetensors" if model.reference.endswith(".safetensors") else model.name,
+            fingerprint=model.fingerprint,
+            sha256=self.sha256(model.fingerprint),
+            kind=model.kind,
+            schedule=known.schedule,
+            latent_scale=facts.latent_scale,
+            card=Card.of(facts.defaults, name_of(model.reference, self._stage)),
+            refiner=model.refiner,
+            size_bytes=facts.size_bytes,
+        )
+
+    def _file(self, file: LoraFile | VaeFile | Embedding) -> OfferedFile:
+        return OfferedFile(
+            name=file.name,
+            file=f"{file.name}{file.path.suffix}",
+            fingerprint=file.fingerprint,
+            sha256=self.sha256(file.fingerprint),
+        )
