@@ -53,13 +53,16 @@ def stage_works(stage: Any, name: str) -> dict[str, Callable[[], object]]:
     """The stage's tasks, each called once; those that are not rows are the base's alone."""
     import torch
 
+    from sdxl.catalog.watch import Watched
     from sdxl.config.settings import Settings
     from sdxl.denoising.latents import decode
     from sdxl.models.checkpoint import load
 
     backend = "torch" if name == "compile" else name
     settings = Settings.model_validate({"device": "cpu", "backend": backend})
-    checkpoint = load(stage, settings, lambda tag: Path(tag))
+    catalog = Watched(settings).catalog
+    name = catalog.default if stage == "base" else str(catalog.refiner)
+    checkpoint = load(stage, catalog.models[name], settings, Path)
     pipeline = checkpoint.pipeline
     unet, config = pipeline.unet, pipeline.unet.config
     if name == "compile":

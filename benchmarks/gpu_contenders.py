@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ from sdxl.denoising.latents import decode
 from sdxl.denoising.prompt import base_conditioning, img2img_conditioning
 from sdxl.denoising.sampler import base_steps, cutoff_timestep, make_sampler, refiner_steps
 from sdxl.models.checkpoint import Checkpoint
-from sdxl.models.facts import VAE_FACTOR
+from sdxl.models.facts import VAE_FACTOR, Facts
 from sdxl.models.lora import LoadedLoras
 from sdxl.models.placement import place
 from sdxl.models.preview import LatentToRGB
@@ -114,6 +115,18 @@ class Diffusers:
         return unet_of(self._pipelines[stage].unet)
 
 
+def _facts(pipeline: Any) -> Facts:
+    """Of a pipeline that was made without files."""
+    return Facts(
+        folder=Path(),
+        sampler=pipeline.scheduler,
+        defaults=Defaults(),
+        latent_scale=pipeline.vae.config.scaling_factor,
+        max_clip_skip=0,
+        size_bytes=0,
+    )
+
+
 class Relay:
     """This project: both stages' engines, on one device; as a context manager they start and stop."""
 
@@ -125,7 +138,7 @@ class Relay:
             place(pipelines[stage], settings, device)
             checkpoint = Checkpoint(
                 pipeline=pipelines[stage],
-                defaults=Defaults(),
+                facts=_facts(pipelines[stage]),
                 to_rgb=LatentToRGB.of(None, device),
                 digest="",
                 device=device,

@@ -18,7 +18,6 @@ from sdxl.errors import RelayError
 from sdxl.files.check import NO_MEMORY
 from sdxl.models import checkpoint as checkpoints
 from sdxl.models.checkpoint import Checkpoint
-from sdxl.models.device import device_of
 from sdxl.models.interrupt import Interruptible
 from sdxl.models.shared import SharedParts, parts_of
 from sdxl.models.unet import make_unet
@@ -41,7 +40,7 @@ class Loads:
         self.load_s = FIRST_GUESS_S
         """About how long a model takes."""
         self.metrics: StageMetrics | None = None
-        self.interruptible = Interruptible(settings, device_of(settings))
+        self.interruptible = Interruptible()
         self._stage, self._settings, self._shelf = stage, settings, shelf
         self._shared = SharedParts()
         self._sizes: dict[Need, int] = {}  # bytes of what has been loaded before
@@ -99,7 +98,9 @@ class Loads:
         )
         self._shelf.read(known.model.fingerprint, checkpoint.digest)
         unet = make_unet(checkpoint, self._settings)
-        self.interruptible.add(checkpoint.pipeline)
+        # On a GPU, calls are short; compiled code cannot be told.
+        if checkpoint.device == "cpu" and self._settings.compile == "off":
+            self.interruptible.add(checkpoint.pipeline)
         parts = parts_of(checkpoint.pipeline)
         self._sizes[need] = sum(parts.values())
         if self.load_s == FIRST_GUESS_S:

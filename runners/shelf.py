@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from sdxl.catalog.watch import Watched
 
 from runners.bento_models import folder_of
 from sdxl.catalog.entries import Catalog, Embedding, LoraFile, Model, VaeFile
+from sdxl.catalog.watch import Watched
 from sdxl.config.references import UnusableFile, name_of
 from sdxl.config.settings import ConfigurationError, Settings, StageName
 from sdxl.denoising.sampler import make_sampler, schedule
@@ -22,6 +22,7 @@ from sdxl.handoff import document as handoff
 from sdxl.handoff.offer import Offer, OfferedFile, OfferedModel
 from sdxl.models.facts import Facts, facts_of
 from sdxl.models.labels import label
+from sdxl.request.loras import Adapters, Loras, adapters
 from sdxl.request.settled import Card
 from stepbatch.job import Need
 
@@ -123,6 +124,11 @@ class Shelf:
                 self._state = _State(catalog=state.catalog, known=others, faults=faults)
                 self._unusable[known.need] = faults[name]
 
+    def adapters(self, known: Known, loras: Loras) -> Adapters:
+        """Those of a request's that this stage applies. Raises RelayError (400) for a name that is not known."""
+        own = [lora.name for lora in loras or () if self.lora(lora.name) is not None]
+        return adapters(loras, own)
+
     def read(self, fingerprint: str, sha256: str) -> None:
         """What a file's SHA-256 is, now that it was loaded."""
         self._hashes[fingerprint] = sha256
@@ -156,7 +162,7 @@ class Shelf:
             known = before.get(name)
             if known is None or known.model != model:
                 try:
-                    known = Known(model=model, facts=facts_of(model, self._dtype, folder_of))
+                    known = Known(model=model, facts=facts_of(model, self._settings, self._dtype, folder_of))
                 except (UnusableFile, ConfigurationError, OSError, KeyError, ValueError) as error:
                     faults[name] = one_line(str(error))
                     continue

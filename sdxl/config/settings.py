@@ -47,6 +47,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
+    models: Path | None = None
+    """A folder of models."""
+    catalog: Path | None = None
+    """A catalog.yaml."""
     base: Reference = str(MINI / "base")
     """The base model's checkpoint: a folder, a .safetensors file, a hub id or a Bento model."""
     base_url: Urls | None = None
@@ -114,6 +118,10 @@ class Settings(BaseModel):
     """Whether pictures larger than the VAE's native size are decoded in overlapping tiles, which saves memory."""
     policy: Literal["shortest", "fcfs"] = "shortest"
     """Which job goes first: the one with the least work left, with aging, or the one that came first."""
+    resident_gb: Annotated[float, Field(gt=0)] | None = None
+    """The most gigabytes (of 10**9 bytes) that a stage's models take where they run; without it, they are measured."""
+    ram_gb: Annotated[float, Field(ge=0)] = 0.0
+    """Gigabytes of the host's memory in which a stage keeps models that had to leave its GPU."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
     """The most rows of one UNet call, at the checkpoint's native size; without it, each stage measures it at start."""
     fixed_rows: FixedRows | None = None

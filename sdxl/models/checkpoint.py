@@ -103,7 +103,7 @@ def load(
     device = device_of(settings)
     dtype = dtype_of(settings, device)
     with named(*label("checkpoint", model, settings)):
-        facts = facts or facts_of(model, dtype, bento_model)
+        facts = facts or facts_of(model, settings, dtype, bento_model)
         weights = load_weights(stage, model, facts, settings, dtype, bento_model)
         pipeline = weights.pipeline
         files = weights.files | add_distilled(pipeline, model, settings, bento_model)

@@ -16,8 +16,9 @@ import torch
 from sdxl.catalog.entries import Model
 from sdxl.config.presets import PRESETS, defaults_of
 from sdxl.config.references import Sources, UnusableFile, located
+from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
-from sdxl.files.check import check_stage
+from sdxl.files.check import check_stage, named
 from sdxl.files.folder import check_folder, read_json
 from sdxl.files.header import read_header
 from sdxl.files.kinds import PARTS
@@ -25,6 +26,7 @@ from sdxl.files.own import DEFAULTS, own_files, read_defaults
 from sdxl.files.sampling import sampling_of
 from sdxl.models.files import files_of
 from sdxl.models.hub import fetch_files
+from sdxl.models.labels import label
 from sdxl.request.bounds import Bounds
 from sdxl.request.samplers import SAMPLERS, SamplerName
 from sdxl.request.settled import Defaults
@@ -57,10 +59,13 @@ class Facts:
         return dict(self.sampler.config)
 
 
-def facts_of(model: Model, dtype: torch.dtype, bento_model: BentoModel) -> Facts:
-    """Raises UnusableFile for what is not there, or is no checkpoint of its kind."""
+def facts_of(model: Model, settings: Settings, dtype: torch.dtype, bento_model: BentoModel) -> Facts:
+    """Raises UnusableFile or ConfigurationError for what is not there, or is no checkpoint of its kind."""
     path = located(model.reference, Sources(partial(fetch_files, patterns=SMALL_FILES), bento_model))
-    folder = path if path.is_dir() else _configuration(model, bento_model)
+    folder = path
+    if not path.is_dir():
+        with named(*label("config", model, settings)):
+            folder = _configuration(model, bento_model)
     if path.is_file():
         check_stage(model.kind, path, brings_vae=model.vae is not None)
     sampler = _sampler(model, path, folder)

@@ -9,7 +9,6 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from sdxl.config.settings import Settings
 from sdxl.models.backends.attention import QUERIES, AttentionBy, attend
 from sdxl.models.backends.parts import StandIn
 
@@ -21,10 +20,9 @@ class NobodyWaits(Exception):
 
 
 class Interruptible:
-    """The UNets and the VAEs of pipelines. None on a GPU, whose calls are short, nor of compiled code."""
+    """The UNets and the VAEs of pipelines."""
 
-    def __init__(self, settings: Settings, device: str) -> None:
-        self._is_used = device == "cpu" and settings.compile == "off"
+    def __init__(self) -> None:
         self._is_wanted = False
         self._known: WeakSet[nn.Module] = WeakSet()
         self._tell: list[Callable[[bool], None]] = []
@@ -32,7 +30,7 @@ class Interruptible:
     def add(self, pipeline: Any) -> None:
         """From now on, its models end early, too."""
         for model in (pipeline.unet, pipeline.vae):
-            if not self._is_used or model in self._known:
+            if model in self._known:
                 continue
             self._known.add(model)
             if isinstance(model, StandIn):

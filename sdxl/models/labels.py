@@ -7,12 +7,12 @@ from typing import Literal
 from sdxl.catalog.entries import Model
 from sdxl.config.settings import Settings
 
-Part = Literal["checkpoint", "vae", "distilled"]
+Part = Literal["checkpoint", "config", "vae", "distilled"]
 
 
 def label(part: Part, model: Model, settings: Settings) -> tuple[str, str]:
     """A name and its value, for `sdxl.files.check.named`."""
-    setting = model.kind if part == "checkpoint" else part
+    setting = {"checkpoint": model.kind, "config": f"{model.kind}_config"}.get(part, part)
     value = model.reference if part == "checkpoint" else getattr(model, part)
     if getattr(settings, setting) == value:
         return f"SDXL_{setting.upper()}", value

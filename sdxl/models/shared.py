@@ -29,7 +29,9 @@ class SharedParts:
 
 def digest_of(model: Any) -> str:
     """SHA-256 over the names, shapes, types and bytes of a model's tensors, and its configuration."""
-    total = hashlib.sha256(model.config.to_json_string().encode())
+    config = model.config if isinstance(model.config, dict) else model.config.to_dict()  # diffusers', transformers'
+    values = sorted((name, repr(value)) for name, value in config.items() if name != "_name_or_path")
+    total = hashlib.sha256(repr(values).encode())
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         total.update(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))

@@ -16,6 +16,7 @@ from runners import memory
 from runners.memory import free_bytes, peak_bytes
 from sdxl.errors import RelayError
 from tests.in_process import Studio, studio
+from tests.loading import default_checkpoint
 
 MB = 10**6
 
@@ -65,6 +66,6 @@ def test_what_does_not_fit_is_refused(small: Studio) -> None:
 def test_an_idle_stage_encodes_no_prompt(small: Studio) -> None:
     """It measures its UNet and gives memory back; the metric counts prompts of requests alone."""
     encoded: list[bool] = []
-    small.base.checkpoint.prompts.tell = encoded.append
+    default_checkpoint(small.base).prompts.tell = encoded.append
     small.base._rest()
     assert not encoded

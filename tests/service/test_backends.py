@@ -11,6 +11,7 @@ import pytest
 
 from tests.in_process import Studio, studio
 from tests.kept import Pixels
+from tests.loading import default_checkpoint
 from tests.service.edit_reference import EditReference
 from tests.service.reference import Reference, distance
 from tests.service.test_edit import a_mask, edit
@@ -37,7 +38,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
 def converted(request: pytest.FixtureRequest, converted_models: Path) -> Iterator[Studio]:
     with studio(backend=request.param, backend_cache=converted_models, max_rows=16) as opened:
-        assert opened.base.checkpoint.backend == request.param
+        assert default_checkpoint(opened.base).backend == request.param
         yield opened
 
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from sdxl.errors import RelayError
 from tests.conftest import MINI
 from tests.in_process import Studio, studio
+from tests.loading import default_checkpoint
 from tests.service.test_company import unlike_requests
 
 BAD: dict[str, Any] = {"prompt": "an orange cube, white background", "num_inference_steps": 4}
@@ -24,7 +25,7 @@ BAD: dict[str, Any] = {"prompt": "an orange cube, white background", "num_infere
 def faulty() -> Iterator[Studio]:
     (word,) = AutoTokenizer.from_pretrained(MINI / "base" / "tokenizer")("orange", add_special_tokens=False).input_ids
     with studio(fixed_rows=4) as opened:
-        encoder = opened.base.checkpoint.pipeline.text_encoder
+        encoder = default_checkpoint(opened.base).pipeline.text_encoder
         encoder.get_input_embeddings().weight.data[word] = float("nan")  # a file with it would not be loaded
         yield opened
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sdxl.config.settings import MINI
 from sdxl.models.checkpoint import digest
-from sdxl.models.weights import files_of
+from sdxl.models.files import files_of
 from sdxl.picture.watermark import with_watermark
 from sdxl.request.fields import OutputFormat
 from sdxl.version import VERSION

@@ -19,14 +19,15 @@ from diffusers import UNet2DConditionModel
 
 from sdxl.config import backends
 from sdxl.config.settings import ConfigurationError, Settings
-from sdxl.models.checkpoint import Checkpoint, load
-from sdxl.models.interrupt import ending_early
+from sdxl.models.checkpoint import Checkpoint
+from sdxl.models.interrupt import Interruptible
+from tests.loading import load_stage
 
 NAMES = ("openvino", "onnxruntime")
 
 
 def refiner(**settings: Any) -> Checkpoint:
-    return load("refiner", Settings.model_validate({"device": "cpu", **settings}), lambda tag: Path(tag))
+    return load_stage("refiner", Settings.model_validate({"device": "cpu", **settings}))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,9 @@ def test_torchs_calls_that_nobody_waits_for_end_early(own: Checkpoint) -> None:
 
 
 def assert_they_end_early(checkpoint: Checkpoint) -> None:
-    end_early = ending_early(checkpoint, Settings(device="cpu"))
+    interruptible = Interruptible()
+    interruptible.add(checkpoint.pipeline)
+    end_early = interruptible.end_early
     unet, vae = checkpoint.pipeline.unet, checkpoint.pipeline.vae
     large = torch.randn(1, 4, 64, 64)
     calls: list[Callable[[], object]] = [lambda: unet(**inputs(2, 64, 64)), lambda: vae.decode(large)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,13 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 
 from sdxl.config.settings import Settings
 from sdxl.models.backends.attention import QUERIES
-from sdxl.models.checkpoint import load
 from sdxl.models.interrupt import Interruptible, NobodyWaits
+from tests.loading import load_stage
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> Any:
-    return load("refiner", Settings(backend="torch"), lambda tag: Path(tag)).pipeline
+    return load_stage("refiner", Settings(backend="torch")).pipeline
 
 
 @pytest.mark.parametrize("tokens", [256, QUERIES, QUERIES + 64, 2 * QUERIES + 1_000])
@@ -38,7 +37,8 @@ def test_the_same_bits_in_a_vae(pipeline: Any) -> None:
 
 @torch.inference_mode()
 def test_it_ends_between_parts(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Interruptible(pipeline)
+    told = Interruptible()
+    told.add(pipeline)
     parts: list[int] = []
 
     def attend(query: torch.Tensor, *_: Any) -> torch.Tensor:
@@ -54,7 +54,7 @@ def test_it_ends_between_parts(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _both(pipeline: Any, call: Any) -> list[torch.Tensor]:
-    Interruptible(pipeline)
+    Interruptible().add(pipeline)
     own = call()
     for model in (pipeline.unet, pipeline.vae):
         model.set_attn_processor(AttnProcessor2_0())

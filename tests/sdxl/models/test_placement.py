@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from sdxl.config.settings import MINI, Settings
 from sdxl.denoising.latents import decode, encode
-from sdxl.models.checkpoint import load
 from sdxl.models.placement import fuse_projections, place
+from tests.loading import load_stage
 
 
 def settings(**variables: str) -> Settings:
@@ -139,7 +139,7 @@ def test_large_pictures_are_decoded_in_tiles() -> None:
 
 
 def test_encode_works_on_offloaded_models() -> None:
-    checkpoint = load("base", settings(offload="model"), lambda _: MINI)
+    checkpoint = load_stage("base", settings(offload="model"))
     image = Image.new("RGB", (128, 128), "red")
     with torch.inference_mode():
         got = encode(checkpoint.img2img, image, torch.tensor([0]), torch.Generator().manual_seed(0), adds_noise=False)

@@ -15,7 +15,7 @@ from diffusers import StableDiffusionXLPipeline
 from sdxl.errors import RelayError
 from sdxl.files.header import Header, Tensor
 from sdxl.files.sampling import sampling_of
-from sdxl.models.checkpoint import bounds_for
+from sdxl.models.facts import bounds_for
 from sdxl.request.bounds import Bounds
 from sdxl.request.samplers import SAMPLERS
 from tests.conftest import MINI
