@@ -22,7 +22,7 @@ from sdxl.request.loras import applied_text
 from sdxl.request.requests import PictureRequest
 
 T = TypeVar("T")
-PHASES = ("queue", "encode", "base", "handoff", "refiner", "decode", "picture")
+PHASES = ("queue", "load", "encode", "base", "handoff", "refiner", "decode", "picture")
 
 
 class Stopwatch:
@@ -37,7 +37,9 @@ class Stopwatch:
         frame = await call
         took_ms = 1000 * (time.perf_counter() - started)
         runner_ms = frame.meta["timings"]
-        self.spent_ms["queue"] += runner_ms["queue_ms"]
+        load_ms = min(runner_ms.pop("load_ms"), runner_ms["queue_ms"])  # the queue's part of it
+        self.spent_ms["load"] += load_ms
+        self.spent_ms["queue"] += runner_ms["queue_ms"] - load_ms
         self.spent_ms["encode"] += runner_ms["prepare_ms"]
         self.spent_ms[stage] += runner_ms["denoise_ms"]
         self.spent_ms["handoff"] += took_ms - sum(runner_ms.values())

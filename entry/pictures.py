@@ -35,17 +35,17 @@ class Pictures:
         """From a prompt: by the base, then by the refiner unless the request or the checkpoint says otherwise."""
         request, watch = self._settled(request), Stopwatch()
         payload = request.model_dump_json().encode()
-        results = await self._by_both("run", payload, watch, follower or Follower())
+        results = await self._by_both("run", request, payload, watch, follower or Follower())
         return await picture_file(request, results, watch, self._credentials)
 
     async def refine(self, image: Path, request: RefineRequest, follower: Follower | None = None) -> PictureFile:
         """From a picture, by the refiner alone."""
-        self._fleet.check_refiner()
-        request, watch = _with_seed(request), Stopwatch()
+        request, watch = _with_seed(self._fleet.settle_refinement(request)), Stopwatch()
         original = await watch.in_thread("picture", lambda: read_original(image, self._settings))
         payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
+        team = self._fleet.team_of_refiner(request).for_refiner
         refiner = self._fleet.refiner
-        call = refiner.call("refine", payload, LIMITS.get(), follower or Follower(), is_patient=False)
+        call = refiner.call("refine", payload, LIMITS.get(), follower or Follower(), team=team, is_patient=False)
         results = [await watch.stage("refiner", call)]
         return await picture_file(request, results, watch, self._credentials, original=original)
 
@@ -67,23 +67,25 @@ class Pictures:
         """`edit`, of files that were read already."""
         request, watch = self._settled(request), watch or Stopwatch()
         payload = await watch.in_thread("picture", lambda: original.frame(request).encode())
-        results = await self._by_both("edit", payload, watch, follower or Follower())
+        results = await self._by_both("edit", request, payload, watch, follower or Follower())
         if request.paste_original:
             results[-1] = await watch.in_thread("picture", lambda: original.pasted_over(results[-1]))
         return await picture_file(request, results, watch, self._credentials, original=original)
 
     def _settled(self, request: ByBoth) -> ByBoth:
-        return _with_seed(request.model_copy(update={"refine": self._fleet.refining(request.refine)}))
+        return _with_seed(self._fleet.settle(request))
 
-    async def _by_both(self, endpoint: str, payload: bytes, watch: Stopwatch, follower: Follower) -> list[Frame]:
+    async def _by_both(
+        self, endpoint: str, request: ByBoth, payload: bytes, watch: Stopwatch, follower: Follower
+    ) -> list[Frame]:
         """The result of the base and, where that is a hand-off, the refiner's."""
-        limits = LIMITS.get()
-        call = self._fleet.base.call(endpoint, payload, limits, follower, is_patient=False)
+        limits, teams = LIMITS.get(), self._fleet.teams(request)
+        call = self._fleet.base.call(endpoint, payload, limits, follower, team=teams.for_base, is_patient=False)
         result = await watch.stage("base", call)
         if not result.meta.get("handoff"):
             return [result]
         follower.to_next_stage()
-        call = self._fleet.refiner.call("run", result.body, limits, follower, is_patient=True)
+        call = self._fleet.refiner.call("run", result.body, limits, follower, team=teams.for_refiner, is_patient=True)
         return [result, await watch.stage("refiner", call)]
 
 

@@ -29,6 +29,7 @@ from runners.stage import Stage, StageJob
 from runners.stream import stream_job
 from sdxl.config.settings import MINI, Settings
 from sdxl.errors import RelayError
+from sdxl.handoff.offer import Offer
 from sdxl.picture.image import opened_picture, read_picture
 from sdxl.picture.metadata import Metadata
 from sdxl.picture.record import as_json
@@ -44,6 +45,12 @@ class _StageClient:
 
     def __init__(self, stage: Stage, jobs: dict[str, MakeJob]) -> None:
         self._stage, self._jobs = stage, jobs
+        self.ready: list[object] = [stage]
+        self.replicas: list[Any] = []
+
+    @property
+    def offers(self) -> list[Offer]:
+        return [self._stage.offer()]
 
     async def call(
         self,
@@ -51,8 +58,7 @@ class _StageClient:
         payload: bytes,
         limits: Limits,
         follower: Follower,
-        *,
-        is_patient: bool,  # noqa: ARG002
+        **_: Any,
     ) -> Frame:
         headers = {**follower.headers, **limits.as_headers()}
         ctx: Any = SimpleNamespace(request=SimpleNamespace(headers=headers), response=SimpleNamespace(headers={}))
@@ -79,8 +85,9 @@ class Studio:
         refiner = _StageClient(
             self.refiner, {"run": self.refiner.job_from_handoff, "refine": self.refiner.job_from_picture}
         )
-        fleet = SimpleNamespace(base=base, refiner=refiner, refining=lambda refine: refine, check_refiner=lambda: None)
-        self.pictures = Pictures(cast(Fleet, fleet), self.settings)
+        fleet: Any = Fleet(self.settings)
+        fleet.base, fleet.refiner = fleet.stages = base, refiner
+        self.pictures = Pictures(fleet, self.settings)
 
     def generate(self, **fields: Any) -> Pixels:
         """A picture of /generate, uint8 [height, width, 3]. Raises RelayError."""

@@ -1,22 +1,24 @@
-"""Both stages' replicas, and whether they belong together."""
+"""Both stages' replicas, what they offer, and whether they belong together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 from entry.fleet.metrics import CallMetrics
+from entry.fleet.names import loras_named, model_named
 from entry.fleet.stage import RETRY_AFTER_S, StageClient
+from entry.fleet.team import Asked, Teams
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError, invalid_field, shorten
-from sdxl.handoff.identity import Identity
-from sdxl.request.fields import RefineMode
+from sdxl.handoff.offer import OfferedModel
+from sdxl.request.loras import Loras
+from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 from sdxl.request.settled import Card
 
-Pair = tuple[Identity | None, Identity | None]
+ByBoth = TypeVar("ByBoth", GenerationRequest, EditRequest)
 
 
 class Fleet:
@@ -26,10 +28,7 @@ class Fleet:
         self.base = StageClient("base", settings)
         self.refiner = StageClient("refiner", settings)
         self.stages = (self.base, self.refiner) if settings.has_refiner else (self.base,)
-        self.base.chosen = lambda: self._choose()[0]
-        self.refiner.chosen = lambda: self._choose()[1]
         self.base.changed = self.refiner.changed = self._look
-        self._chosen: Pair = (None, None)
         self.has_been_ready = asyncio.Event()
 
     def start(self, urls: Mapping[str, Sequence[str]]) -> None:
@@ -43,6 +42,11 @@ class Fleet:
         for stage in self.stages:
             await stage.close()
 
+    async def renew(self) -> None:
+        """Lets all replicas look for models and LoRAs that have come or gone."""
+        replicas = [replica for stage in self.stages for replica in stage.ready]
+        await asyncio.gather(*(replica.renew() for replica in replicas), return_exceptions=True)
+
     @property
     def is_ready(self) -> bool:
         """Whether all stages have a ready replica."""
@@ -51,82 +55,120 @@ class Fleet:
     def report(self) -> dict[str, Any]:
         """What there is of each stage, and what disagrees. Without addresses: anybody may read it."""
         report: dict[str, Any] = {"ready": self.is_ready}
-        for stage, chosen in zip(self.stages, self._choose(), strict=False):
-            others = [replica.identity for replica in stage.replicas if replica.identity not in (None, chosen)]
+        defaults = self.teams(GenerationRequest(prompt="-"))
+        for stage, chosen, asked in zip(
+            self.stages, defaults.chosen, (defaults.of_base, defaults.of_refiner), strict=False
+        ):
+            found = asked.identities(stage.replicas) if asked else Counter()
             report[stage.name] = {
                 "ready": len(stage.ready),
                 "known": len(stage.replicas),
                 "faults": [f"{count} x {fault}" for fault, count in stage.faults.items()],
-                "left_out": [other.model_dump() for other in others if other is not None],
+                "left_out": [other.model_dump() for other in found.elements() if other != chosen],
+                "models": sorted({model.name for offer in stage.offers for model in offer.models}),
+                "resident": Counter(name for one in stage.ready if one.status for name in one.status.resident),
+                "unusable": {name: why for offer in stage.offers for name, why in offer.faults.items()},
             }
-        report["disagreements"] = self.disagreements()
+        report["disagreements"] = defaults.disagreements
         return report
 
     def disagreements(self) -> list[str]:
-        """What keeps the refiner from going on where the base stops."""
-        base, refiner = self._choose()
-        return base.disagreements(refiner) if base and refiner else []
+        """What keeps the default models from working together."""
+        return self.teams(GenerationRequest(prompt="-")).disagreements
 
-    def refining(self, refine: RefineMode | None) -> RefineMode | None:
-        """What a request's `refine` is here. Raises RelayError: 400 without a refiner, 503 where it does not fit."""
-        if len(self.stages) == 1:
-            if refine not in (None, "none"):
-                raise invalid_field("refine", refine, "none, for this server has no refiner (SDXL_REFINER)")
-            return "none"
-        card = self.cards().get("base")
-        wanted = refine or (card.defaults.refine if card else None)
-        if wanted != "none" and (found := self.disagreements()):
-            raise RelayError(
-                503,
-                "stages_do_not_fit",
-                f"refine: got {shorten(wanted)}; allowed: none, for base and refiner do not fit: {'; '.join(found)}",
-                field="refine",
-                got=wanted,
-                retry_after_s=RETRY_AFTER_S,
-            )
-        return refine
+    def settle(self, request: ByBoth) -> ByBoth:
+        """The request with the names of what is offered, and with `refine` as it is here.
 
-    def check_refiner(self) -> None:
-        """Raises RelayError (400) if there is none."""
+        Raises RelayError: 404 for a model that is not there; 400 for LoRAs that are not, and where no refiner is; 503
+        where base and refiner do not fit.
+        """
+        model = model_named(request.model, self.base.offers)
+        refiner = self._refiner_for(request, model)
+        settled = request.model_copy(
+            update={
+                "model": model.name if model else request.model,
+                "loras": self._loras(request.loras),
+                "refiner_model": refiner,
+                "refine": self._refine(request, model, refiner),
+            }
+        )
+        self._check_fit(settled, request)
+        return settled
+
+    def settle_refinement(self, request: RefineRequest) -> RefineRequest:
+        """The same of a request to the refiner alone."""
         if len(self.stages) == 1:
             raise RelayError(
                 400,
                 "no_refiner",
                 "this server has no refiner (SDXL_REFINER); allowed: /edit, which is img2img by the base",
             )
+        model = model_named(request.model, self.refiner.offers)
+        update = {"model": model.name if model else request.model, "loras": self._loras(request.loras)}
+        return request.model_copy(update=update)
+
+    def teams(self, request: GenerationRequest | EditRequest) -> Teams:
+        """Who may do a settled request's jobs."""
+        loras = tuple(lora.name for lora in request.loras or ())
+        refiner = None
+        if request.refine != "none" and len(self.stages) > 1:
+            refiner = Asked(request.refiner_model, self._known(self.refiner, loras))
+        return Teams(self.base, self.refiner, Asked(request.model, self._known(self.base, loras)), refiner)
+
+    def team_of_refiner(self, request: RefineRequest) -> Teams:
+        """Who may do a settled request to the refiner alone."""
+        loras = self._known(self.refiner, tuple(lora.name for lora in request.loras or ()))
+        return Teams(self.base, self.refiner, Asked(None), Asked(request.model, loras))
 
     def cards(self) -> Mapping[str, Card]:
-        """What the stages tell of their checkpoints; only of those that are ready."""
-        found = {stage.name: replica.card for stage in self.stages for replica in stage.ready}
-        return {name: card for name, card in found.items() if card is not None}
+        """What the stages tell of their default models; only of those that are ready."""
+        found = {stage.name: offer.model(None) for stage in self.stages for offer in stage.offers if stage.ready}
+        return {name: model.card for name, model in found.items() if model is not None}
+
+    def _loras(self, wanted: Loras) -> Loras:
+        return loras_named(wanted, [*self.base.offers, *self.refiner.offers])
+
+    def _refiner_for(self, request: ByBoth, model: OfferedModel | None) -> str | None:
+        if len(self.stages) == 1:
+            if request.refiner_model is not None:
+                raise invalid_field("refiner_model", request.refiner_model, "none, for this server has no refiner")
+            return None
+        wanted = request.refiner_model or (model.refiner if model else None)
+        if request.refine == "none" or wanted is None:
+            return None
+        found = model_named(wanted, self.refiner.offers, "refiner_model")
+        return found.name if found else wanted
+
+    def _refine(self, request: ByBoth, model: OfferedModel | None, refiner: str | None) -> Any:
+        if refiner is not None or model is None:
+            return "ensemble" if request.refiner_model and request.refine is None else request.refine
+        if request.refine not in (None, "none"):
+            has_none = "this server has no refiner (SDXL_REFINER)"
+            if len(self.stages) > 1:
+                has_none = f"the model {model.name} has no refiner of its own, and refiner_model names none"
+            raise invalid_field("refine", request.refine, f"none, for {has_none}")
+        return "none"
+
+    def _check_fit(self, settled: ByBoth, request: ByBoth) -> None:
+        found = self.teams(settled).disagreements
+        if not found:
+            return
+        told = f"allowed: none, for base and refiner do not fit: {'; '.join(found)}"
+        if request.model is None and request.refiner_model is None:
+            raise RelayError(
+                503,
+                "stages_do_not_fit",
+                f"refine: got {shorten(settled.refine)}; {told}",
+                field="refine",
+                got=settled.refine,
+                retry_after_s=RETRY_AFTER_S,
+            )
+        raise RelayError(400, "models_do_not_fit", f"refine: got {shorten(settled.refine)}; {told}", field="refine")
+
+    def _known(self, stage: StageClient, loras: tuple[str, ...]) -> tuple[str, ...]:
+        known = {lora.name for offer in stage.offers for lora in offer.loras}
+        return tuple(name for name in loras if name in known)
 
     def _look(self) -> None:
         if self.is_ready:
             self.has_been_ready.set()
-
-    def _choose(self) -> Pair:
-        self._chosen = choose(_count(self.base), _count(self.refiner), self._chosen)
-        return self._chosen
-
-
-def choose(bases: Counter[Identity], refiners: Counter[Identity], before: Pair) -> Pair:
-    """The identities that work together: those with the most ready replicas on the scarcer side.
-
-    Replicas differ while a new checkpoint is rolled out; the choice changes once the new ones are more. A stage
-    without a replica, or without one that fits, leaves the other to itself: each can do some work alone.
-    """
-    fitting = [pair for pair in product(bases, refiners) if not pair[0].disagreements(pair[1])]
-
-    def strength(pair: tuple[Identity, Identity]) -> tuple[int, int, bool]:
-        ready = bases[pair[0]], refiners[pair[1]]
-        return min(ready), sum(ready), pair == before
-
-    return max(fitting, key=strength, default=(_most(bases, before[0]), _most(refiners, before[1])))
-
-
-def _most(ready: Counter[Identity], before: Identity | None) -> Identity | None:
-    return max(ready, key=lambda identity: (ready[identity], identity == before), default=None)
-
-
-def _count(stage: StageClient) -> Counter[Identity]:
-    return Counter(replica.identity for replica in stage.replicas if replica.identity is not None)

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import aiohttp
 from opentelemetry import propagate
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from entry.fleet.addresses import Address
 from runners.frames import Frame, FrameError, Kind, read_frames
@@ -19,20 +19,14 @@ from runners.noted import request_id_header
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
+from sdxl.handoff.offer import Offer, Status
 from sdxl.request.limits import Limits
-from sdxl.request.settled import Card
 
 CONNECT_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 5.0
 NOT_YET = "does not answer yet"
 Reason = Literal["busy", "unavailable", "unreachable", "silent", "cut"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
-
-
-class _Told(BaseModel):
-    """What a runner's /readyz says beside its identity; a runner of an older release does not."""
-
-    card: Card | None = None
 
 
 class Lost(Exception):
@@ -48,14 +42,14 @@ class Replica:
 
     def __init__(self, address: Address, session: aiohttp.ClientSession, settings: Settings) -> None:
         self.address = address
-        self.identity: Identity | None = None  # while it is ready
-        self.card: Card | None = None
+        self.status: Status | None = None  # while it is ready
+        self.offer: Offer | None = None  # the last
         self.fault = "was not asked yet"  # while it is not
         self._has_answered = False
         self._session = session
         self._silence_s = settings.runner_silence_s
         self._tokens = deque(token.get_secret_value() for token in settings.runner_token)  # first, what it took last
-        self._work: dict[object, float] = {}  # of each call under way, in the engines' unit
+        self._work: dict[object, tuple[str, float]] = {}  # model and work of each call, in the engines' unit
         self._usual_work = 1.0  # the last job's, for jobs that the runner has not told the work of yet
 
     @property
@@ -68,21 +62,27 @@ class Replica:
         token = {"authorization": f"Bearer {self._tokens[0]}"} if self._tokens else {}
         return {"host": self.address.host, **token}
 
-    @property
-    def load(self) -> tuple[float, int]:
-        """The outstanding work, and in how many calls: the less, the sooner it gets the next job."""
-        return sum(self._work.values()), len(self._work)
+    def identity_for(self, model: str | None, loras: tuple[str, ...]) -> Identity | None:
+        """What it is for such jobs; None if it cannot do them, or is not ready."""
+        return self.offer.identity(model, loras) if self.status and self.offer else None
+
+    def turn(self, model: str | None) -> tuple[float, int, int]:
+        """The lower, the sooner it can be done with a job of this model: seconds first, then calls and room.
+
+        The outstanding work counts, and a load, unless the model is there, or is coming for another job.
+        """
+        assert self.status is not None
+        assert self.offer is not None
+        model = model or self.offer.default
+        work = sum(work for _, work in self._work.values())
+        is_there = model in self.status.resident or any(model == other for other, _ in self._work.values())
+        seconds = work * self.status.seconds_per_work + (0.0 if is_there else self.status.load_s)
+        return seconds, len(self._work), -self.status.room_bytes
 
     async def ask(self) -> None:
-        """Learns whether it is ready, and what it is."""
+        """Learns whether it is ready, and what it offers."""
         try:
-            async with self._session.get(
-                f"{self.address.root}/readyz",
-                headers=self._headers,
-                server_hostname=self.address.server_hostname,
-                timeout=aiohttp.ClientTimeout(total=READY_TIMEOUT_S),
-            ) as response:
-                body = await response.read()
+            response, body = await self._exchange("GET", "/readyz")
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             may_come = not self._has_answered and not isinstance(error, aiohttp.ClientSSLError)
             self.is_lost(f"{NOT_YET if may_come else 'cannot be reached'} ({_said(error)})")
@@ -94,18 +94,38 @@ class Replica:
             self._tokens.rotate()  # one of two sides may be ahead of the other while the token is changed
             self.is_lost("does not let this entry in: SDXL_RUNNER_TOKEN must be the same on both sides")
         else:
-            self._identify(body)
+            await self._learn(body)
 
-    def _identify(self, body: bytes) -> None:
+    async def renew(self) -> None:
+        """Lets it look for models that have come or gone. Raises what `ask` keeps to itself."""
+        _, body = await self._exchange("POST", "/renew")
+        self.offer = Offer.model_validate_json(body)
+
+    async def _learn(self, body: bytes) -> None:
         try:
-            self.identity, self.fault = Identity.model_validate_json(body), ""
-            self.card = _Told.model_validate_json(body).card
+            status = Status.model_validate_json(body)
+            if self.offer is None or self.offer.digest != status.offer:
+                self.offer = Offer.model_validate_json((await self._exchange("GET", "/offer"))[1])
         except ValidationError:
-            self.is_lost("is no runner of this release: its /readyz says something else")
+            self.is_lost("is no runner of this release: its /readyz or its /offer says something else")
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self.is_lost(f"does not say what it offers ({_said(error)})")
+        else:
+            self.status, self.fault = status, ""
+
+    async def _exchange(self, method: str, path: str) -> tuple[aiohttp.ClientResponse, bytes]:
+        async with self._session.request(
+            method,
+            f"{self.address.root}{path}",
+            headers=self._headers,
+            server_hostname=self.address.server_hostname,
+            timeout=aiohttp.ClientTimeout(total=READY_TIMEOUT_S),
+        ) as response:
+            return response, await response.read()
 
     def is_lost(self, fault: str) -> None:
         """It is not ready, until it says that it is."""
-        self.identity, self.fault = None, fault
+        self.status, self.fault = None, fault
 
     async def call(
         self,
@@ -113,10 +133,11 @@ class Replica:
         payload: bytes,
         limits: Limits,
         *,
+        model: str | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
         hear: Callable[[Frame], object] = lambda _: None,
     ) -> Frame:
-        """Sends a job and waits for its result; `hear` gets each frame.
+        """Sends a job of this model and waits for its result; `hear` gets each frame.
 
         Leaving the call closes the socket, which cancels the job.
 
@@ -134,7 +155,7 @@ class Replica:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s)
         url = f"{self.address.root}/{endpoint}"
         try:
-            with self._working() as job:
+            with self._working(model or (self.offer.default if self.offer else "")) as job:
                 async with self._session.post(
                     url,
                     data=payload,
@@ -161,9 +182,9 @@ class Replica:
         raise Lost("cut", "ended its stream without a result", had_begun=had_begun)
 
     @contextmanager
-    def _working(self) -> Iterator[object]:
+    def _working(self, model: str) -> Iterator[object]:
         job = object()
-        self._work[job] = self._usual_work
+        self._work[job] = model, self._usual_work
         try:
             yield job
         finally:
@@ -171,9 +192,9 @@ class Replica:
 
     def _hear(self, job: object, frame: Frame) -> None:
         if "work" in frame.meta:
-            self._work[job] = frame.meta["work"]
+            self._work[job] = self._work[job][0], frame.meta["work"]
         if frame.kind is Kind.ACCEPTED:
-            self._usual_work = self._work[job]
+            self._usual_work = self._work[job][1]
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Exception:

@@ -7,6 +7,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 import aiohttp
@@ -17,8 +18,8 @@ from entry.fleet.progress import Follower
 from entry.fleet.replica import Lost, Replica
 from runners.frames import Frame
 from sdxl.config.settings import Settings
-from sdxl.errors import LATE, RelayError
-from sdxl.handoff.identity import Identity
+from sdxl.errors import LATE, RelayError, shorten
+from sdxl.handoff.offer import Offer
 from sdxl.request.limits import Limits
 
 logger = logging.getLogger("bentoml.sdxl_relay")
@@ -29,13 +30,21 @@ RETRY_AFTER_S = 5
 MAX_LOSSES = 5  # of replicas at work on the same job: it may be the job that kills them
 
 
+@dataclass(frozen=True)
+class Team:
+    """Who may do a job."""
+
+    model: str | None
+    """None: the default of whoever gets it."""
+    members: Callable[[], list[Replica]]
+    """Those replicas at present."""
+
+
 class StageClient:
     """Sends jobs to the replicas of one stage."""
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
-        self.chosen: Callable[[], Identity | None] = lambda: None
-        """The identity that replicas must have to get jobs; the entry's `Fleet` sets it."""
         self.changed: Callable[[], object] = lambda: None
         """Called after each look at a replica; the `Fleet` sets it."""
         self._settings = settings
@@ -77,9 +86,14 @@ class StageClient:
 
     @property
     def ready(self) -> list[Replica]:
-        """Those that may get a job."""
-        chosen = self.chosen()
-        return [replica for replica in self._replicas.values() if chosen and replica.identity == chosen]
+        """Those that take jobs."""
+        return [replica for replica in self._replicas.values() if replica.status]
+
+    @property
+    def offers(self) -> list[Offer]:
+        """What those offer that are ready, else what all have offered last."""
+        told = self.ready or self._replicas.values()
+        return [replica.offer for replica in told if replica.offer]
 
     @property
     def faults(self) -> Counter[str]:
@@ -87,20 +101,22 @@ class StageClient:
         return Counter(replica.fault for replica in self._replicas.values() if replica.fault)
 
     async def call(
-        self, endpoint: str, payload: bytes, limits: Limits, follower: Follower, *, is_patient: bool
+        self, endpoint: str, payload: bytes, limits: Limits, follower: Follower, *, team: Team, is_patient: bool
     ) -> Frame:
-        """Sends a job and waits for its result, by whichever replica, for as long as its limits allow.
+        """Sends a job and waits for its result, by whichever replica of the team, for as long as its limits allow.
 
         `is_patient`: a job that has cost work already waits when all replicas are full, others get the 429.
-        Raises RelayError: what the runner says; 429; 503 if no replica did the job in time.
+        Raises RelayError: what the runner says; 404 if its model has been removed meanwhile; 429; 503 if no replica did
+        the job in time.
         """
         lost: Lost | None = None
         losses = 0
         tried: dict[Replica, Lost] = {}  # in this round
         backoff_s = FIRST_BACKOFF_S
         while limits.remaining_s > 0 and losses < MAX_LOSSES:
-            replica = self._least_busy(tried)
+            replica = _soonest(team, tried)
             if replica is None:
+                self._check_offered(team.model)
                 if not is_patient:
                     self._refuse_if_full(tried.values())
                 await asyncio.sleep(min(backoff_s * random.uniform(0.5, 1.0), limits.remaining_s))
@@ -108,21 +124,30 @@ class StageClient:
                 tried.clear()
                 continue
             try:
-                return await self._call(replica, endpoint, payload, limits, follower)
+                return await self._call(replica, endpoint, payload, limits, follower, team.model)
             except Lost as error:
                 lost = tried[replica] = error
                 losses += error.had_begun
-        if lost is None and self.ready:
+        if lost is None and team.members():
             raise LATE
         what = self._why_not() if lost is None else str(lost)
         raise RelayError(503, "runner_unavailable", f"the {self.name} runner {what}", retry_after_s=RETRY_AFTER_S)
 
-    async def _call(self, replica: Replica, endpoint: str, payload: bytes, limits: Limits, follower: Follower) -> Frame:
+    async def _call(
+        self,
+        replica: Replica,
+        endpoint: str,
+        payload: bytes,
+        limits: Limits,
+        follower: Follower,
+        model: str | None,
+    ) -> Frame:
         try:
             return await replica.call(
                 endpoint,
                 payload,
                 limits,
+                model=model,
                 headers=follower.headers,
                 hear=lambda frame: follower.hear(self.name, frame),
             )
@@ -139,13 +164,16 @@ class StageClient:
             first = min(one.retry_after_s or RETRY_AFTER_S for one in full)
             raise RelayError(429, "queue_full", f"the {self.name} runner {full[0]}", retry_after_s=first)
 
-    def _least_busy(self, tried: Collection[Replica]) -> Replica | None:
-        waiting = [replica for replica in self.ready if replica not in tried]
-        return min(waiting, key=lambda replica: (*replica.load, random.random()), default=None)
+    def _check_offered(self, model: str | None) -> None:
+        if self.ready and not any(offer.model(model) for offer in self.offers):
+            got = shorten(model)
+            raise RelayError(404, "model_not_found", f"model: got {got}; it was removed", field="model", got=got)
 
     def _why_not(self) -> str:
         if not self._replicas:
             return "is not there: its name has no address"
+        if self.ready:
+            return "has no replica for this model and these LoRAs"
         return "; ".join(self.faults)
 
     def _label(self, replica: Replica) -> str:
@@ -174,3 +202,9 @@ class StageClient:
             self._metrics.ready(self.name, len(self.ready))
             self.changed()
             await asyncio.sleep(FIRST_LOOK_S if replica.may_be_loading else LOOK_S)
+
+
+def _soonest(team: Team, tried: Collection[Replica]) -> Replica | None:
+    """Who will be done first; of equals, any."""
+    waiting = [replica for replica in team.members() if replica not in tried]
+    return min(waiting, key=lambda replica: (*replica.turn(team.model), random.random()), default=None)

@@ -19,7 +19,7 @@ from entry.fleet.progress import Follower
 from entry.fleet.stage import StageClient
 from sdxl.config.settings import Settings
 from sdxl.request.limits import Limits
-from tests.entry.fleet.false_runner import IDENTITY, FalseRunner, call_metrics
+from tests.entry.fleet.false_runner import IDENTITY, FalseRunner, call_metrics, whoever
 from tests.service.server import Server, Serving, free_port, pixels
 from tests.service.test_disconnect import wait_for
 
@@ -94,7 +94,6 @@ def test_only_a_runner_whose_certificate_is_known_gets_jobs(
     async def main() -> None:
         runner, port = FalseRunner("done", identity=IDENTITY), free_port()
         stage = StageClient("base", Settings())
-        stage.chosen = lambda: IDENTITY
         asked = asyncio.Event()
         stage.changed = asked.set
         async with runner.listening("127.0.0.1", port, context):
@@ -105,7 +104,9 @@ def test_only_a_runner_whose_certificate_is_known_gets_jobs(
                 assert bool(stage.ready) == is_known
                 if is_known:
                     limits = Limits(deadline=time.monotonic() + 10)
-                    assert (await stage.call("run", b"a job", limits, Follower(), is_patient=False)).body == b"a job"
+                    assert (
+                        await stage.call("run", b"a job", limits, Follower(), team=whoever(stage), is_patient=False)
+                    ).body == b"a job"
                 else:
                     assert [*stage.faults] == ["cannot be reached (ClientConnectorCertificateError)"]
                     assert runner.calls == 0

@@ -15,8 +15,13 @@ from typing import Literal
 from aiohttp import web
 
 from entry.fleet.metrics import CallMetrics
+from entry.fleet.replica import Replica
+from entry.fleet.stage import StageClient, Team
+from entry.fleet.team import Asked
 from runners.frames import Frame, Kind
 from sdxl.handoff.identity import Identity
+from sdxl.handoff.offer import Offer, OfferedModel, Status
+from sdxl.request.settled import Card, Defaults
 from tests.service.server import free_port
 
 Behaviour = Literal["done", "full", "stopping", "silent", "cut", "no end", "bad request", "hangs before", "slow"]
@@ -31,6 +36,43 @@ def call_metrics() -> CallMetrics:
     return CallMetrics(["base"])
 
 
+def offer_of(*identities: Identity, names: Sequence[str] = ("sdxl",)) -> Offer:
+    """A model for each name, which is what its identity says."""
+    models = tuple(
+        OfferedModel(
+            name=name,
+            file=name,
+            fingerprint=each.checkpoint,
+            kind="base",
+            schedule=each.schedule,
+            latent_scale=each.latent_scale,
+            card=Card(name=name, defaults=Defaults()),
+            refiner="sdxl",
+            size_bytes=1,
+        )
+        for name, each in zip(names, identities, strict=True)
+    )
+    first = identities[0]
+    return Offer(
+        dtype=first.dtype,
+        backend=first.backend,
+        handoff_version=first.handoff_version,
+        default=names[0],
+        models=models,
+    )
+
+
+def whoever(stage: StageClient, model: str | None = None) -> Team:
+    """All replicas that offer the model; of the default, only those whose identity is the usual one."""
+    asked = Asked(model)
+
+    def is_one(replica: Replica) -> bool:
+        identity = asked.identity_of(replica)
+        return identity is not None and (model is not None or identity == IDENTITY)
+
+    return Team(model, lambda: [replica for replica in stage.replicas if is_one(replica)])
+
+
 class FalseRunner:
     """`behaves` says what it does with each call in turn, and with all that come after the last."""
 
@@ -40,7 +82,10 @@ class FalseRunner:
         """It lets in who shows one of the tokens; without any, everybody."""
         self.behaves = list(behaves)
         self.tokens = tokens
-        self.identity = identity
+        self.offer = offer_of(identity)
+        self.resident: tuple[str, ...] = ("sdxl",)
+        self.load_s = 10.0
+        self.room_bytes = 0
         self.work = work
         self.calls = 0
         self.headers: list[dict[str, str]] = []
@@ -52,6 +97,7 @@ class FalseRunner:
     async def listening(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
         app = web.Application()
         app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/offer", self._offer)
         app.router.add_post("/run", self._run)
         runner = web.AppRunner(app, shutdown_timeout=0)
         await runner.setup()
@@ -66,7 +112,17 @@ class FalseRunner:
         return not self.tokens or request.headers.get("authorization") in [f"Bearer {token}" for token in self.tokens]
 
     async def _ready(self, request: web.Request) -> web.Response:
-        return web.json_response(self.identity.model_dump() if self._lets_in(request) else {})
+        status = Status(
+            offer=self.offer.digest,
+            resident=self.resident,
+            load_s=self.load_s,
+            seconds_per_work=1.0,
+            room_bytes=self.room_bytes,
+        )
+        return web.json_response(status.model_dump() if self._lets_in(request) else {})
+
+    async def _offer(self, _: web.Request) -> web.Response:
+        return web.json_response(text=self.offer.model_dump_json())
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         if not self._lets_in(request):

@@ -7,14 +7,17 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from entry.fleet.fleet import Fleet, Pair, choose
+from entry.fleet.fleet import Fleet
+from entry.fleet.team import Pair, choose
 from sdxl.config.settings import MINI, Settings
 from sdxl.denoising.sampler import make_sampler, schedule
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
+from sdxl.request.requests import GenerationRequest, RefineRequest
 from tests.entry.fleet.false_runner import IDENTITY, FalseRunner, call_metrics, listening
 
 CONFIG = json.loads((MINI / "base/scheduler/scheduler_config.json").read_text())
@@ -25,22 +28,22 @@ VERSION_2 = OLD.model_copy(update={"handoff_version": "2"})
 
 
 @pytest.mark.parametrize(
-    ("bases", "refiners", "before", "expected"),
+    ("bases", "refiners", "expected"),
     [
-        ({OLD: 1}, {OLD: 1}, (None, None), (OLD, OLD)),
-        ({OLD: 2, NEW: 1}, {OLD: 1}, (OLD, OLD), (OLD, OLD)),
-        ({OLD: 1, NEW: 2}, {OLD: 3}, (OLD, OLD), (NEW, OLD)),
-        ({OLD: 1, NEW: 1}, {OLD: 1}, (OLD, OLD), (OLD, OLD)),  # a tie changes nothing
-        ({OLD: 1, NEW: 1}, {OLD: 1}, (NEW, OLD), (NEW, OLD)),
-        ({OLD: 3, VERSION_2: 1}, {VERSION_2: 1}, (OLD, OLD), (VERSION_2, VERSION_2)),  # what fits, be it scarce
-        ({OLD: 3, VERSION_2: 2}, {OLD: 1, VERSION_2: 2}, (OLD, OLD), (VERSION_2, VERSION_2)),
-        ({OLD: 2}, {VERSION_2: 2}, (OLD, OLD), (OLD, VERSION_2)),  # each for itself
-        ({OLD: 1, NEW: 2}, {}, (OLD, OLD), (NEW, None)),
-        ({}, {}, (OLD, OLD), (None, None)),
+        ({OLD: 1}, {OLD: 1}, (OLD, OLD)),
+        ({OLD: 2, NEW: 1}, {OLD: 1}, (OLD, OLD)),
+        ({OLD: 1, NEW: 2}, {OLD: 3}, (NEW, OLD)),
+        ({OLD: 1, NEW: 1}, {OLD: 1}, (NEW, OLD)),  # of two alike, always the same
+        ({NEW: 1, OLD: 1}, {OLD: 1}, (NEW, OLD)),
+        ({OLD: 3, VERSION_2: 1}, {VERSION_2: 1}, (VERSION_2, VERSION_2)),  # what fits, be it scarce
+        ({OLD: 3, VERSION_2: 2}, {OLD: 1, VERSION_2: 2}, (VERSION_2, VERSION_2)),
+        ({OLD: 2}, {VERSION_2: 2}, (OLD, VERSION_2)),  # each for itself
+        ({OLD: 1, NEW: 2}, {}, (NEW, None)),
+        ({}, {}, (None, None)),
     ],
 )
-def test_choose(bases: dict[Identity, int], refiners: dict[Identity, int], before: Pair, expected: Pair) -> None:
-    assert choose(Counter(bases), Counter(refiners), before) == expected
+def test_choose(bases: dict[Identity, int], refiners: dict[Identity, int], expected: Pair) -> None:
+    assert choose(Counter(bases), Counter(refiners)) == expected
 
 
 SPACED, VELOCITY = (
@@ -73,18 +76,25 @@ def _one_set_of_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("entry.fleet.fleet.CallMetrics", lambda _: call_metrics())
 
 
+def settled(fleet: Fleet, **fields: Any) -> GenerationRequest:
+    return fleet.settle(GenerationRequest(prompt="a red cube", **fields))
+
+
 def test_stages_that_do_not_fit_work_alone() -> None:
     async def main() -> None:
         runners = {"base": FalseRunner("done", identity=NOISE), "refiner": FalseRunner("done", identity=SPACED)}
         async with fleet_of(Settings(), **runners) as fleet:
-            assert fleet.refining("none") == "none"
+            assert settled(fleet, refine="none").refine == "none"
             assert [len(stage.ready) for stage in (fleet.base, fleet.refiner)] == [1, 1]
             differs = "timestep_spacing: base leading, refiner trailing"
             assert (fleet.report()["ready"], fleet.report()["disagreements"]) == (True, [differs])
             for asked in (None, "ensemble", "sdedit"):
                 with pytest.raises(RelayError, match=f"allowed: none, .* do not fit: {differs}$") as raised:
-                    fleet.refining(asked)
+                    settled(fleet, refine=asked)
                 assert (raised.value.status, raised.value.code) == (503, "stages_do_not_fit")
+            with pytest.raises(RelayError, match=differs) as raised:
+                settled(fleet, refiner_model="sdxl")
+            assert (raised.value.status, raised.value.code) == (400, "models_do_not_fit")
 
     asyncio.run(main())
 
@@ -92,13 +102,15 @@ def test_stages_that_do_not_fit_work_alone() -> None:
 def test_without_a_refiner() -> None:
     async def main() -> None:
         async with fleet_of(Settings(refiner="none"), base=FalseRunner("done")) as fleet:
-            assert [fleet.refining(asked) for asked in (None, "none")] == ["none", "none"]
+            assert [settled(fleet, refine=asked).refine for asked in (None, "none")] == ["none", "none"]
             with pytest.raises(
                 RelayError, match=r'^refine: got "sdedit"; allowed: none, for this server has no refiner'
             ):
-                fleet.refining("sdedit")
+                settled(fleet, refine="sdedit")
+            with pytest.raises(RelayError, match=r"^refiner_model: got .* this server has no refiner"):
+                settled(fleet, refiner_model="sdxl")
             with pytest.raises(RelayError, match="no refiner") as raised:
-                fleet.check_refiner()
+                fleet.settle_refinement(RefineRequest(prompt="a red cube"))
             assert (raised.value.status, raised.value.code) == (400, "no_refiner")
             assert set(fleet.report()) == {"ready", "base", "disagreements"}
 

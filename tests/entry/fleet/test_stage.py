@@ -18,7 +18,7 @@ from runners.frames import Frame
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 from sdxl.request.limits import Limits
-from tests.entry.fleet.false_runner import IDENTITY, Behaviour, FalseRunner, call_metrics, listening
+from tests.entry.fleet.false_runner import IDENTITY, Behaviour, FalseRunner, call_metrics, listening, whoever
 
 TOKEN = {"SDXL_RUNNER_TOKEN": "a token of the tests"}
 SETTINGS = Settings.from_environment(TOKEN)
@@ -35,7 +35,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def client(urls: list[str], silence_s: float = 3.0) -> AsyncIterator[StageClient]:
     """A client that has found out which replicas are ready, as far as that is quick."""
     stage = StageClient("base", SETTINGS.model_copy(update={"runner_silence_s": silence_s}))
-    stage.chosen = lambda: IDENTITY
     stage.start(urls, call_metrics())
     try:
         await asyncio.sleep(0.2)
@@ -44,9 +43,11 @@ async def client(urls: list[str], silence_s: float = 3.0) -> AsyncIterator[Stage
         await stage.close()
 
 
-def call(stage: StageClient, *, within_s: float = 20.0, is_patient: bool = False) -> Coroutine[Any, Any, Frame]:
+def call(
+    stage: StageClient, *, within_s: float = 20.0, is_patient: bool = False, model: str | None = None
+) -> Coroutine[Any, Any, Frame]:
     limits = Limits(deadline=time.monotonic() + within_s)
-    return stage.call("run", b"a job", limits, Follower(), is_patient=is_patient)
+    return stage.call("run", b"a job", limits, Follower(), team=whoever(stage, model), is_patient=is_patient)
 
 
 @pytest.mark.parametrize("fault", ["full", "stopping", "silent", "cut", "no end", "hangs before", "slow"])

@@ -10,7 +10,7 @@ from entry.fleet import stage as stages
 from entry.fleet.stage import StageClient
 from runners.noted import NOTED, Noted
 from sdxl.config.settings import Settings
-from tests.entry.fleet.false_runner import IDENTITY, FalseRunner, call_metrics, listening
+from tests.entry.fleet.false_runner import FalseRunner, call_metrics, listening
 from tests.entry.fleet.test_stage import call
 
 OLD, NEW = "the old token of the runners", "the new token of the runners"
@@ -23,9 +23,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stage_with(*tokens: str) -> StageClient:
-    stage = StageClient("base", Settings.from_environment({"SDXL_RUNNER_TOKEN": ",".join(tokens)}))
-    stage.chosen = lambda: IDENTITY
-    return stage
+    return StageClient("base", Settings.from_environment({"SDXL_RUNNER_TOKEN": ",".join(tokens)}))
 
 
 @pytest.mark.parametrize("entry", [(OLD, NEW), (NEW, OLD)], ids=["the old one first", "the new one first"])

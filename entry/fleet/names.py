@@ -1,0 +1,72 @@
+"""From the words of a request to the names of what the stages offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from sdxl.catalog.find import AmbiguousName, find
+from sdxl.errors import RelayError, invalid_field, shorten
+from sdxl.handoff.offer import Offer, OfferedFile, OfferedModel
+from sdxl.request.loras import Loras
+
+ALIAS = "sdxl"
+"""Always the default model, unless one is called so."""
+SHOWN = 20  # names in a message
+T = TypeVar("T", bound=OfferedFile)
+
+
+def model_named(wanted: str | None, offers: Sequence[Offer], field: str = "model") -> OfferedModel | None:
+    """The model that a request means; without a word the default. None while nothing is offered at all.
+
+    Raises RelayError: 404 for one that is not there, 400 for a word that means several.
+    """
+    if not offers:
+        return None
+    if wanted is None:
+        return offers[0].model(None)
+    models = _each_once(model for offer in offers for model in offer.models)
+    found = _find(field, wanted, models)
+    if found is None and wanted == ALIAS:
+        return offers[0].model(None)
+    if found is None:
+        got = shorten(wanted)
+        raise RelayError(
+            404, "model_not_found", f"{field}: got {got}; allowed: {_listed(models)}", field=field, got=got
+        )
+    return found
+
+
+def loras_named(wanted: Loras, offers: Iterable[Offer]) -> Loras:
+    """With the names as they are offered. Raises RelayError (400) for a LoRA that is not there."""
+    if not wanted:
+        return wanted
+    known = _each_once(lora for offer in offers for lora in offer.loras)
+    named = []
+    for lora in wanted:
+        found = _find("loras", lora.name, known)
+        if found is None:
+            raise invalid_field("loras", lora.name, _listed(known) or "none, for the server has no LoRAs")
+        named.append(lora.model_copy(update={"name": found.name}))
+    return tuple(named)
+
+
+def _find(field: str, wanted: str, things: Sequence[T]) -> T | None:
+    try:
+        return find(wanted, things)
+    except AmbiguousName as error:
+        raise invalid_field(field, wanted, f"one of {error}") from None
+
+
+def _each_once(things: Iterable[T]) -> list[T]:
+    """By name; of several, the first that tells its SHA-256."""
+    found: dict[str, T] = {}
+    for thing in things:
+        if thing.name not in found or (thing.sha256 and not found[thing.name].sha256):
+            found[thing.name] = thing
+    return list(found.values())
+
+
+def _listed(things: Sequence[OfferedFile]) -> str:
+    names = sorted(thing.name for thing in things)
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
