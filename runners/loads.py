@@ -101,6 +101,7 @@ class Loads:
         # On a GPU, calls are short; compiled code cannot be told.
         if checkpoint.device == "cpu" and self._settings.compile == "off":
             self.interruptible.add(checkpoint.pipeline)
+        checkpoint.prompts.embeddings = self._shelf.embeddings
         parts = parts_of(checkpoint.pipeline)
         self._sizes[need] = sum(parts.values())
         if self.load_s == FIRST_GUESS_S:

@@ -114,6 +114,10 @@ class Shelf:
             raise invalid_field("loras", name, f"{allowed:.500}")
         return found  # type: ignore[return-value]
 
+    def embeddings(self) -> Mapping[str, Embedding]:
+        """The textual inversions that prompts may name."""
+        return self._state.catalog.embeddings
+
     def withdraw(self, known: Known, why: str) -> None:
         """Offers a model no more until its file changes."""
         with self._lock:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from torch import Tensor
 
+from sdxl.catalog.entries import Embedding
+from sdxl.config.references import UnusableFile
+from sdxl.errors import invalid_field
+from sdxl.models.embeddings import Vectors, read_embedding, reading, words_in
+
 KEPT = 128  # of SDXL's size, each is 0.6 MB in float32
+KEPT_EMBEDDINGS = 32  # each is some ten kilobytes
+Known = Callable[[], Mapping[str, Embedding]]
 
 
 class PromptCache:
@@ -22,24 +29,44 @@ class PromptCache:
     ) -> None:
         self._pipeline, self._device, self._adapters = pipeline, device, adapters
         self._encode = lru_cache(maxsize=kept)(self._encode_anew)
+        self._read = lru_cache(maxsize=KEPT_EMBEDDINGS)(self._read_anew)
         self.tell: Callable[[bool], None] = lambda _: None  # after each prompt: whether it was kept
+        self.embeddings: Known = dict
+        """The textual inversions that prompts may name at present."""
 
     def encode(self, prompt: str, prompt_2: str | None, clip_skip: int | None) -> tuple[Tensor, Tensor]:
-        """Embeddings [1, 77, width] and the pooled embedding [1, width]; without a `prompt_2`, `prompt` is both."""
+        """Embeddings [1, 77, width] and the pooled embedding [1, width]; without a `prompt_2`, `prompt` is both.
+
+        Raises RelayError (400) for a textual inversion that does not fit this model.
+        """
+        known = self.embeddings()
+        named = tuple(known[name] for name in words_in((prompt, prompt_2), known))
         hits = self._encode.cache_info().hits
-        encoded = self._encode(prompt, prompt_2 or prompt, clip_skip, self._adapters())
+        encoded = self._encode(prompt, prompt_2 or prompt, clip_skip, self._adapters(), named)
         self.tell(self._encode.cache_info().hits > hits)
         return encoded
 
     def _encode_anew(
-        self, prompt: str, prompt_2: str, clip_skip: int | None, _adapters: Hashable
+        self,
+        prompt: str,
+        prompt_2: str,
+        clip_skip: int | None,
+        _adapters: Hashable,
+        named: tuple[Embedding, ...],
     ) -> tuple[Tensor, Tensor]:
-        embeddings, _, pooled, _ = self._pipeline.encode_prompt(
-            prompt=prompt,
-            prompt_2=prompt_2,
-            device=self._device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=False,
-            clip_skip=clip_skip,
-        )
+        with reading(self._pipeline, {each.name: self._read(each) for each in named}) as (pipeline, written):
+            embeddings, _, pooled, _ = pipeline.encode_prompt(
+                prompt=written(prompt),
+                prompt_2=written(prompt_2),
+                device=self._device,
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=False,
+                clip_skip=clip_skip,
+            )
         return embeddings, pooled
+
+    def _read_anew(self, embedding: Embedding) -> Vectors:
+        try:
+            return read_embedding(embedding.path, self._pipeline)
+        except UnusableFile as error:
+            raise invalid_field("prompt", embedding.name, f"words without this textual inversion: {error}") from error
