@@ -60,8 +60,8 @@ BATCHES = Batches(PICTURES.generate, SETTINGS)
 MAX_ITEMS = max_items(SETTINGS)
 ROUTES = {**own_routes(SETTINGS, BATCHES), **openai_routes(SETTINGS), **AUTOMATIC1111_ROUTES}
 APP = make_app(
-    partial(add_openai_routes, pictures=PICTURES, settings=SETTINGS),
-    partial(add_automatic1111_routes, pictures=PICTURES, settings=SETTINGS),
+    partial(add_openai_routes, pictures=PICTURES, fleet=FLEET, settings=SETTINGS),
+    partial(add_automatic1111_routes, pictures=PICTURES, fleet=FLEET, settings=SETTINGS),
     partial(add_page, settings=SETTINGS, cards=FLEET.cards),
 )
 # Tasks lie on disk, requests and pictures; BentoML deletes none under a day old, which is gigabytes.

@@ -81,7 +81,7 @@ def stage_works(stage: Any, name: str) -> dict[str, Callable[[], object]]:
         latents = torch.randn(1, 4, config.sample_size, config.sample_size)
         encode = checkpoint.prompts._encode_anew  # what it keeps would be no measurement
         works["decode"] = lambda: decode(pipeline, latents)
-        works["encode"] = lambda: encode("a red cube on top of a blue sphere", "", None, ())
+        works["encode"] = lambda: encode("a red cube on top of a blue sphere", "", None, (), ())
     for work in works.values():
         work()
     return works

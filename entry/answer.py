@@ -66,6 +66,8 @@ class PictureFile:
     warnings: dict[str, str]
     spent_ms: dict[str, float]  # for each of PHASES
     loras: str | None = None  # which were applied where, if any were asked for
+    model: str = ""  # of the stage that made it first
+    digest: str = ""  # SHA-256 of that model's files
 
     def as_json(self) -> dict[str, Any]:
         """The file in base64, with the rest; as an item of /generate_batch and the result of a stream have it."""
@@ -135,6 +137,8 @@ async def picture_file(
         seed=request.seed,
         warnings=warnings,
         loras=applied_text(request.loras, _by_stage(results, "loras")) if request.loras else None,
+        model=next(iter(_by_stage(results, "models").values())),
+        digest=next(iter(_by_stage(results, "checkpoints").values())),
         spent_ms=watch.spent_ms,
     )
 

@@ -19,7 +19,7 @@ from sdxl.denoising.state import denoising
 from sdxl.errors import invalid_field
 from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffFields
-from sdxl.models.checkpoint import with_sampler
+from sdxl.models.checkpoint import Checkpoint, with_sampler
 from sdxl.models.facts import VAE_FACTOR, Facts
 from sdxl.request.fields import Pair
 from sdxl.request.limits import Limits
@@ -37,10 +37,10 @@ class BaseStage(Stage):
 
     NAME = "base"
 
-    def any_conditioning(self, known: Known) -> Conditioning:
+    def any_conditioning(self, known: Known, checkpoint: Checkpoint) -> Conditioning:
         """See `Stage.any_conditioning`."""
         words = GenerationRequest(prompt="a picture", seed=0).with_defaults(known.facts.defaults)
-        return base_conditioning(self.there(known), words, (words.height, words.width), rows=1)
+        return base_conditioning(checkpoint, words, (words.height, words.width), rows=1)
 
     def job_from_prompt(self, payload: bytes, limits: Limits) -> StageJob:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""

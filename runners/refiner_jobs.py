@@ -20,6 +20,7 @@ from sdxl.errors import RelayError
 from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffError, HandOffFields
 from sdxl.handoff.size import max_bytes
+from sdxl.models.checkpoint import Checkpoint
 from sdxl.request.limits import Limits
 from sdxl.request.requests import RefineRequest
 from sdxl.request.settled import Refinement
@@ -31,11 +32,11 @@ class RefinerStage(Stage):
 
     NAME = "refiner"
 
-    def any_conditioning(self, known: Known) -> Conditioning:
+    def any_conditioning(self, known: Known, checkpoint: Checkpoint) -> Conditioning:
         """See `Stage.any_conditioning`."""
         defaults = known.facts.defaults
         words = RefineRequest(prompt="a picture", seed=0).with_defaults(defaults)
-        return img2img_conditioning(self.there(known), words, (defaults.height, defaults.width), rows=1)
+        return img2img_conditioning(checkpoint, words, (defaults.height, defaults.width), rows=1)
 
     def job_from_handoff(self, document: bytes, limits: Limits) -> StageJob:
         """Goes on where the base stopped. Raises RelayError (400) for a hand-off that does not fit this refiner."""

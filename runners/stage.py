@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,13 +16,11 @@ from torch import Tensor
 from runners.door import Door
 from runners.frames import Frame, Kind
 from runners.gauges import forget_the_dead
-from runners.loads import Loads, in_own_thread
-from runners.memory import budget_bytes, give_back, largest_picture_px
+from runners.memory import give_back
 from runners.metrics import StageMetrics
-from runners.probe import Probe
+from runners.models import StageModels
 from runners.server import look_after_server, running_server
-from runners.shelf import Known, Shelf
-from runners.speed import Speed, measure, measuring_again
+from runners.shelf import Known
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising.guidance import GuidancePlan
 from sdxl.denoising.latents import decode
@@ -32,9 +29,7 @@ from sdxl.denoising.start import Start
 from sdxl.denoising.state import denoising
 from sdxl.errors import RelayError
 from sdxl.handoff.fields import HandOffFields
-from sdxl.handoff.offer import Offer, Status
 from sdxl.models.checkpoint import Checkpoint, with_sampler
-from sdxl.models.device import device_of, dtype_of
 from sdxl.models.facts import VAE_FACTOR
 from sdxl.models.preview import running_latents
 from sdxl.request.limits import Limits
@@ -45,9 +40,6 @@ from stepbatch.engine import Engine
 from stepbatch.job import Job
 from stepbatch.lead import OneTickAhead
 from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
-from stepbatch.residence import Residence
-
-logger = logging.getLogger("bentoml.sdxl_relay")
 
 # A job may be overtaken for 50 times as long as it takes in full ticks. In simulations of the load benchmark (70% and
 # 85% of capacity), less lets short jobs wait for long ones, and more only delays the long ones.
@@ -77,55 +69,32 @@ class Stage(ABC):
     NAME: ClassVar[StageName]
 
     def __init__(self, settings: Settings) -> None:
-        """Loads the model of requests that name none, and measures what time and memory it takes.
-
-        That happens on threads that end then: see `in_own_thread`.
-        """
+        """Loads the models that are to be there from the start. Raises ConfigurationError."""
         self.settings = settings
-        device = device_of(settings)
-        self.shelf = Shelf(self.NAME, settings, dtype_of(settings, device))
-        self.loads = Loads(self.NAME, settings, self.shelf)
-        default = self.shelf.known(None)
-        loaded = self.loads.now(default.need)
-        loaded.enter()
-        checkpoint = self.loads.checkpoints[default.need]
-        self.backend = checkpoint.backend
-        assert loaded.unet is not None
-        probe = Probe(checkpoint, loaded.unet, in_own_thread(lambda: self.any_conditioning(default)).result())
-        self.speed = in_own_thread(lambda: measure(probe, settings)).result()
-        budget = budget_bytes(settings, loaded.parts, device)
-        self.largest_px = in_own_thread(
-            lambda: largest_picture_px(probe, self.speed.limit.rows, settings, budget - sum(loaded.parts.values()))
-        ).result()
-        self.residence = Residence(self.loads, budget, wake=lambda: self.engine.wake())
-        self.residence.put(default.need, loaded)
-        for known in self.shelf.pinned:
-            if known is not default:
-                self.residence.put(known.need, self.loads.now(known.need))
+        self.models = StageModels(self.NAME, settings, self.any_conditioning, lambda: self.engine.wake())
+        self.shelf, self.speed = self.models.shelf, self.models.speed
         forget_the_dead()
-        self.metrics = self.loads.metrics = StageMetrics(self.NAME)
-        checkpoint.prompts.tell = self.metrics.encoded
-        self._measure_again = measuring_again(probe, self.speed, settings, self.metrics.row_limit.set)
-        self.loads.when_left(default.need, self._forget_probe)
+        self.metrics = StageMetrics(self.NAME)
+        self.models.tell(self.metrics)
         self.engine = Engine(
-            self.residence,
-            _policy(settings, self.speed, self.residence),
+            self.models.residence,
+            _policy(settings, self.models),
             max_jobs=settings.max_jobs,
             seconds_per_work=self.speed.seconds_per_work,
             observer=self.metrics,
-            after_tick=OneTickAhead() if device.startswith("cuda") else lambda: None,
-            end_early=self.loads.interruptible.end_early,
+            after_tick=OneTickAhead() if self.models.device.startswith("cuda") else lambda: None,
+            end_early=self.models.loads.interruptible.end_early,
             when_idle=self._rest,
         )
         self.engine.start()
 
     @abstractmethod
-    def any_conditioning(self, known: Known) -> Conditioning:
+    def any_conditioning(self, known: Known, checkpoint: Checkpoint) -> Conditioning:
         """One row, to measure the model's speed by."""
 
     def open(self, door: Door) -> None:
         """Begins to take jobs, from those whom the door lets in."""
-        door.status, door.offer, door.renew = self.status, self.offer, self.renew
+        door.status, door.offer, door.renew = self.models.status, self.models.offer, self.models.renew
         door.is_stuck = self.is_stuck
         self._looking = look_after_server(
             running_server(), door.drain, give_up=lambda: asyncio.to_thread(self.engine.stop)
@@ -135,31 +104,11 @@ class Stage(ABC):
     async def _look_at_files(self) -> None:
         while True:
             await asyncio.sleep(LOOK_AT_FILES_S)
-            await asyncio.to_thread(self.renew)
-
-    def renew(self) -> None:
-        """Looks for models and LoRAs that have come or gone; from any thread."""
-        if self.shelf.renew():
-            logger.info("the models and LoRAs have changed: %d models", len(self.offer().models))
-
-    def offer(self) -> Offer:
-        """What requests can name here."""
-        return self.shelf.offer(self.backend)
-
-    def status(self) -> Status:
-        """How soon it could work on what."""
-        there = {need for need in self.residence.there if not need.is_extra}
-        return Status(
-            offer=self.offer().digest,
-            resident=tuple(self.shelf.of(need).model.name for need in there),
-            load_s=self.loads.load_s,
-            seconds_per_work=self.speed.seconds_per_work,
-            room_bytes=self.residence.room_bytes,
-        )
+            await asyncio.to_thread(self.models.renew)
 
     def there(self, known: Known) -> Checkpoint:
-        """A model that a job works with, for which the engine has waited; on the engine's thread."""
-        return self.loads.checkpoints[known.need]
+        """See `StageModels`."""
+        return self.models.there(known)
 
     def is_stuck(self, times: float = 1.0) -> bool:
         """Whether the engine has been at one piece of work for so long, or `times` that, that it seems to hang."""
@@ -201,16 +150,13 @@ class Stage(ABC):
             time_limit_s=limits.remaining_s,
         )
 
-    def _forget_probe(self) -> None:
-        self._measure_again = lambda: False
-
     def _rest(self) -> bool:
         give_back()
-        return self._measure_again()
+        return self.models.measure_again()
 
     def _check_memory(self, height: int, width: int) -> None:
-        if height * width > self.largest_px:
-            allowed = f"at most {self.largest_px} pixels, by the memory of the {self.NAME} runner"
+        if height * width > self.models.largest_px:
+            allowed = f"at most {self.models.largest_px} pixels, by the memory of the {self.NAME} runner"
             message = f"width x height: got {width} x {height}; allowed: {allowed}"
             raise RelayError(413, "no_memory", message, field="width", got=width)
 
@@ -281,12 +227,13 @@ class Stage(ABC):
         return Frame(kind=Kind.RESULT, meta={**meta, "width": width, "height": height}, body=pixels.tobytes())
 
 
-def _policy(settings: Settings, speed: Speed, residence: Residence) -> Policy:
+def _policy(settings: Settings, models: StageModels) -> Policy:
+    limit = models.speed.limit
     if settings.policy == "fcfs":
-        return FirstComeFirstServed(max_rows=speed.limit.rows)
+        return FirstComeFirstServed(max_rows=limit.rows)
     return ShortestRemainingWork(
-        limit=speed.limit,
-        patience=STRETCH * speed.seconds_per_work,
+        limit=limit,
+        patience=STRETCH * models.speed.seconds_per_work,
         low_priority_s=LOW_PRIORITY_S,
-        load_delay=lambda job: LOAD_STRETCH * residence.wait_s(job),
+        load_delay=lambda job: LOAD_STRETCH * models.residence.wait_s(job),
     )

@@ -50,7 +50,7 @@ class _StageClient:
 
     @property
     def offers(self) -> list[Offer]:
-        return [self._stage.offer()]
+        return [self._stage.models.offer()]
 
     async def call(
         self,
@@ -87,6 +87,7 @@ class Studio:
         )
         fleet: Any = Fleet(self.settings)
         fleet.base, fleet.refiner = fleet.stages = base, refiner
+        self.fleet = fleet
         self.pictures = Pictures(fleet, self.settings)
 
     def generate(self, **fields: Any) -> Pixels:

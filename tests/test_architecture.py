@@ -20,9 +20,11 @@ ROOT = Path(__file__).parents[1]
 REQUEST = {"sdxl", "sdxl/request"}
 DATA = REQUEST | {"sdxl/handoff", "sdxl/config"}
 FILES_TOO = DATA | {"sdxl/files"}
-WORK = FILES_TOO | {"stepbatch", "sdxl/models"}
+CATALOG_TOO = FILES_TOO | {"sdxl/catalog"}
+WORK = CATALOG_TOO | {"stepbatch", "sdxl/models"}
 ALL_OF_SDXL = WORK | {"sdxl/models/backends", "sdxl/denoising", "sdxl/picture"}
-WAY = REQUEST | {"sdxl/config", "sdxl/files", "sdxl/picture", "runners", "entry/fleet", "entry/http"}
+OFFERED = {"sdxl/catalog", "sdxl/handoff"}  # what models there are, and what runners say of them
+WAY = REQUEST | OFFERED | {"sdxl/config", "sdxl/files", "sdxl/picture", "runners", "entry/fleet", "entry/http"}
 FLOORS: dict[str, set[str]] = {
     "sdxl": set(),
     "stepbatch": set(),
@@ -30,12 +32,13 @@ FLOORS: dict[str, set[str]] = {
     "sdxl/handoff": REQUEST,
     "sdxl/config": REQUEST,
     "sdxl/files": REQUEST | {"sdxl/config"},
+    "sdxl/catalog": REQUEST | {"sdxl/config", "sdxl/files"},
     "sdxl/picture": REQUEST | {"sdxl/config"},
     "sdxl/models/backends": {"sdxl/config"},
-    "sdxl/models": FILES_TOO | {"stepbatch", "sdxl/models/backends"},
+    "sdxl/models": CATALOG_TOO | {"stepbatch", "sdxl/models/backends"},
     "sdxl/denoising": WORK,
     "runners": ALL_OF_SDXL - {"sdxl/models/backends", "sdxl/picture"},
-    "entry/fleet": DATA | {"runners"},
+    "entry/fleet": DATA | {"sdxl/catalog", "runners"},
     "entry/http": REQUEST | {"sdxl/config", "sdxl/picture", "runners"},
     "entry": WAY,
     "entry/openai": WAY | {"entry"},
@@ -144,7 +147,7 @@ def test_what_serving_imports_is_in_requirements_txt() -> None:
     required = set(re.findall(r"^[\w-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)) | BROUGHT
     providers = packages_distributions()
     foreign = packages - sys.stdlib_module_names
-    assert {name for name in foreign if required.isdisjoint(providers.get(name, ()))} == set()
+    assert {name for name in foreign if required.isdisjoint(map(str.lower, providers.get(name, ())))} == set()
 
 
 def _cut(name: str, depth: int) -> str:

@@ -13,18 +13,9 @@ from pydantic import BaseModel
 from entry.answer import PictureFile
 from entry.automatic1111.jobs import Job
 from entry.automatic1111.requests import Txt2Img
-from entry.http.contracts import MODEL
 from entry.http.document import Error
+from sdxl.catalog.find import SHORT_HASH
 from sdxl.picture.image import encode_preview
-
-MODEL_ITEM = {
-    "title": MODEL,
-    "model_name": MODEL,
-    "hash": None,
-    "sha256": None,
-    "filename": MODEL,
-    "config": None,
-}
 
 
 class Txt2ImgAnswer(BaseModel):
@@ -82,7 +73,8 @@ def _info(wanted: Txt2Img, pictures: Sequence[PictureFile]) -> dict[str, Any]:
         "cfg_scale": wanted.cfg_scale,
         "steps": wanted.steps,
         "batch_size": wanted.batch_size or 1,
-        "sd_model_name": MODEL,
+        "sd_model_name": pictures[0].model,
+        "sd_model_hash": pictures[0].digest[:SHORT_HASH],
         "clip_skip": stop_at or 1,
         "index_of_first_image": 0,
         "infotexts": [_infotext(wanted, picture) for picture in pictures],
@@ -101,7 +93,8 @@ def _infotext(wanted: Txt2Img, picture: PictureFile) -> str:
         "CFG scale": wanted.cfg_scale,
         "Seed": picture.seed,
         "Size": f"{picture.width_px}x{picture.height_px}",
-        "Model": MODEL,
+        "Model hash": picture.digest[:SHORT_HASH],
+        "Model": picture.model,
         "Clip skip": None if stop_at == 1 else stop_at,
         "Refiner switch at": wanted.refiner_switch_at,
     }

@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's words for LoRAs: `<lora:name:scale>` in the prompt, and the list that its clients offer."""
+"""AUTOMATIC1111's words for LoRAs: `<lora:name:scale>` in the prompt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sdxl.config.settings import Settings
 from sdxl.errors import invalid_field
 from sdxl.request.loras import Loras
 
@@ -38,9 +37,3 @@ def _wanted(tag: str) -> dict[str, Any]:
         allowed = "<lora:name:scale>, with one number as the scale for text encoders and UNet alike"
         raise invalid_field("prompt", f"<lora:{tag}>", allowed)
     return {"name": name, **({"scale": numbers[0]} if numbers else {})}
-
-
-def lora_items(settings: Settings) -> list[dict[str, Any]]:
-    """Those of this process's settings; what runners on other hosts have, the entry does not know."""
-    names = sorted({*settings.loras, *settings.refiner_loras})
-    return [{"name": name, "alias": name, "path": f"{name}.safetensors", "metadata": {}} for name in names]

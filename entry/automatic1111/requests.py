@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from entry.automatic1111.loras import without_tags
 from entry.automatic1111.samplers import our_sampler
-from entry.http.contracts import MODEL
-from sdxl.errors import RelayError, invalid_field, shorten
-from sdxl.request.fields import MAX_SEED, Guidance, Integer, Number, Prompt, Side, Steps, Text
+from sdxl.errors import invalid_field, shorten
+from sdxl.request.fields import MAX_SEED, Guidance, Integer, ModelName, Number, Prompt, Side, Steps, Text
 from sdxl.request.requests import GenerationRequest
 
 MAX_PICTURES = 32  # of one request
@@ -33,27 +32,7 @@ HARMLESS = {
 }  # fmt: skip
 
 
-def check_checkpoint(name: str) -> str:
-    """Raises RelayError (404) for a checkpoint that is not there."""
-    if name != MODEL:
-        got = shorten(name)
-        raise RelayError(
-            404,
-            "model_not_found",
-            f"sd_model_checkpoint: got {got}; allowed: {MODEL}",
-            field="sd_model_checkpoint",
-            got=got,
-        )
-    return name
-
-
-def _check_refiner(name: str) -> str:
-    if name not in ("", "None", MODEL):
-        raise ValueError(f"{MODEL}, with its own refiner; or None, for no refiner")
-    return name
-
-
-Checkpoint = Annotated[str, AfterValidator(check_checkpoint)]
+Checkpoint = ModelName | Literal["", "None"]
 Flag = Annotated[bool, Strict()]
 
 
@@ -65,11 +44,12 @@ class Options(_Model):
     """The options that there are. Each is the same for all clients, and cannot be changed."""
 
     sd_model_checkpoint: Checkpoint | None = None
+    """Of requests that name none in `override_settings`."""
     CLIP_stop_at_last_layers: Annotated[Integer, Field(ge=1, le=1)] | None = None
     samples_format: Annotated[str, Field(pattern="^png$")] | None = None
 
 
-OPTIONS = Options(sd_model_checkpoint=MODEL, CLIP_stop_at_last_layers=1, samples_format="png")
+OPTIONS = Options(CLIP_stop_at_last_layers=1, samples_format="png")
 
 
 class OverrideSettings(_Model):
@@ -97,7 +77,7 @@ class Txt2Img(_Model):
     scheduler: str | None = None
     batch_size: Annotated[Integer, Field(ge=1, le=MAX_PICTURES)] | None = None
     n_iter: Annotated[Integer, Field(ge=1, le=MAX_PICTURES)] | None = None
-    refiner_checkpoint: Annotated[str, AfterValidator(_check_refiner)] | None = None
+    refiner_checkpoint: Checkpoint | None = None
     refiner_switch_at: Annotated[Number, Field(gt=0, le=1)] | None = None
     send_images: Flag | None = None
     disable_extra_networks: Flag | None = None
@@ -155,9 +135,16 @@ class Txt2Img(_Model):
             "height": self.height,
             "scheduler": our_sampler(self.sampler, self.scheduler),
             "clip_skip": self.clip_skip,
+            "model": None if self.override_settings is None else _named(self.override_settings.sd_model_checkpoint),
+            "refiner_model": _named(self.refiner_checkpoint),
         }
         if self.refiner_checkpoint == "None" or self.refiner_switch_at == 1:
-            fields["refine"] = "none"
+            fields |= {"refine": "none", "refiner_model": None}
         elif self.refiner_switch_at is not None:
             fields |= {"refine": "ensemble", "high_noise_frac": self.refiner_switch_at}
         return [GenerationRequest(**fields, seed=seed) for seed in seeds]
+
+
+def _named(checkpoint: str | None) -> str | None:
+    """None where the default is meant."""
+    return None if checkpoint in (None, "", "None") else checkpoint

@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from entry.answer import PictureFile
 from entry.automatic1111.answers import (
-    MODEL_ITEM,
     AUTOMATIC1111Error,
     ProgressAnswer,
     Txt2ImgAnswer,
@@ -20,13 +19,15 @@ from entry.automatic1111.answers import (
     txt2img_answer,
 )
 from entry.automatic1111.jobs import Jobs
-from entry.automatic1111.loras import lora_items
+from entry.automatic1111.lists import embedding_items, lora_items, model_items, vae_items
 from entry.automatic1111.requests import OPTIONS, Options, Txt2Img
 from entry.automatic1111.samplers import sampler_items, schedule_items
+from entry.fleet.fleet import Fleet
 from entry.http.keys import shown_key
 from entry.http.route import JSON, Route
 from entry.pictures import Pictures
 from entry.several import all_of, seeds_from
+from sdxl.catalog.find import title_of
 from sdxl.config.settings import Settings
 from sdxl.request.fields import MAX_REQUEST_BYTES
 from sdxl.request.requests import GenerationRequest
@@ -42,9 +43,14 @@ ROUTES: Mapping[str, Route] = {
 """What the gate checks, by path."""
 
 
-def add_automatic1111_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> None:
+def add_automatic1111_routes(app: FastAPI, pictures: Pictures, fleet: Fleet, settings: Settings) -> None:
     """Adds them. That a request is as its model says has been checked by the gate."""
     jobs = Jobs()
+
+    async def refresh() -> dict[str, Any]:
+        """Looks at once for files that have come or gone; the server does so by itself every few seconds."""
+        await fleet.renew()
+        return {}
 
     @app.post("/sdapi/v1/txt2img", tags=TAGS, responses={200: {"model": Txt2ImgAnswer}, **ERRORS})
     async def txt2img(wanted: Txt2Img, request: Request) -> Response:
@@ -74,22 +80,37 @@ def add_automatic1111_routes(app: FastAPI, pictures: Pictures, settings: Setting
     @app.get("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
     async def options() -> Options:
         """Lists the options."""
-        return OPTIONS
+        default = fleet.default_model()
+        return OPTIONS.model_copy(update={"sd_model_checkpoint": default and title_of(default)})
 
     @app.post("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
-    async def set_options(wanted: Options) -> dict[str, Any]:  # noqa: ARG001
+    async def set_options(wanted: Options) -> dict[str, Any]:
         """Refuses every change: the server has many users, and they share its options."""
+        fleet.check_default("sd_model_checkpoint", wanted.sd_model_checkpoint)
         return {}
 
     @app.get("/sdapi/v1/sd-models", tags=TAGS, responses=ERRORS)
     async def sd_models() -> list[dict[str, Any]]:
-        """Lists the models."""
-        return [MODEL_ITEM]
+        """Lists the models, for `override_settings.sd_model_checkpoint` and `refiner_checkpoint`."""
+        return model_items(fleet.offers)
 
     @app.get("/sdapi/v1/loras", tags=TAGS, responses=ERRORS)
     async def loras() -> list[dict[str, Any]]:
         """Lists the LoRAs that a prompt may name as `<lora:name:scale>`."""
-        return lora_items(settings)
+        return lora_items(fleet.offers)
+
+    @app.get("/sdapi/v1/sd-vae", tags=TAGS, responses=ERRORS)
+    async def sd_vae() -> list[dict[str, Any]]:
+        """Lists the VAEs. The server's catalog says which model has which."""
+        return vae_items(fleet.offers)
+
+    @app.get("/sdapi/v1/embeddings", tags=TAGS, responses=ERRORS)
+    async def embeddings() -> dict[str, Any]:
+        """Lists the textual inversions that a prompt may name."""
+        return embedding_items(fleet.offers)
+
+    for kind in ("checkpoints", "loras", "vae", "embeddings"):
+        app.post(f"/sdapi/v1/refresh-{kind}", tags=TAGS, responses=ERRORS, name=f"refresh_{kind}")(refresh)
 
     @app.get("/sdapi/v1/samplers", tags=TAGS, responses=ERRORS)
     async def samplers() -> list[dict[str, Any]]:

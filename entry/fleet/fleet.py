@@ -13,7 +13,7 @@ from entry.fleet.stage import RETRY_AFTER_S, StageClient
 from entry.fleet.team import Asked, Teams
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError, invalid_field, shorten
-from sdxl.handoff.offer import OfferedModel
+from sdxl.handoff.offer import Offer, OfferedModel
 from sdxl.request.loras import Loras
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 from sdxl.request.settled import Card
@@ -51,6 +51,21 @@ class Fleet:
     def is_ready(self) -> bool:
         """Whether all stages have a ready replica."""
         return all(stage.ready for stage in self.stages)
+
+    @property
+    def offers(self) -> list[Offer]:
+        """Of both stages."""
+        return [offer for stage in self.stages for offer in stage.offers]
+
+    def default_model(self) -> OfferedModel | None:
+        """That of requests that name none, once a base is known."""
+        return model_named(None, self.base.offers)
+
+    def check_default(self, field: str, wanted: str | None) -> None:
+        """Raises RelayError (400 or 404) if another model is meant."""
+        default = self.default_model()
+        if wanted and default and model_named(wanted, self.base.offers, field) is not default:
+            raise invalid_field(field, wanted, f"{default.name}, the server's default; a request may name another")
 
     def report(self) -> dict[str, Any]:
         """What there is of each stage, and what disagrees. Without addresses: anybody may read it."""

@@ -16,6 +16,15 @@ SHOWN = 20  # names in a message
 T = TypeVar("T", bound=OfferedFile)
 
 
+def each_once(things: Iterable[T]) -> list[T]:
+    """By name; of several, the first that tells its SHA-256."""
+    found: dict[str, T] = {}
+    for thing in things:
+        if thing.name not in found or (thing.sha256 and not found[thing.name].sha256):
+            found[thing.name] = thing
+    return list(found.values())
+
+
 def model_named(wanted: str | None, offers: Sequence[Offer], field: str = "model") -> OfferedModel | None:
     """The model that a request means; without a word the default. None while nothing is offered at all.
 
@@ -25,7 +34,7 @@ def model_named(wanted: str | None, offers: Sequence[Offer], field: str = "model
         return None
     if wanted is None:
         return offers[0].model(None)
-    models = _each_once(model for offer in offers for model in offer.models)
+    models = each_once(model for offer in offers for model in offer.models)
     found = _find(field, wanted, models)
     if found is None and wanted == ALIAS:
         return offers[0].model(None)
@@ -41,7 +50,7 @@ def loras_named(wanted: Loras, offers: Iterable[Offer]) -> Loras:
     """With the names as they are offered. Raises RelayError (400) for a LoRA that is not there."""
     if not wanted:
         return wanted
-    known = _each_once(lora for offer in offers for lora in offer.loras)
+    known = each_once(lora for offer in offers for lora in offer.loras)
     named = []
     for lora in wanted:
         found = _find("loras", lora.name, known)
@@ -56,15 +65,6 @@ def _find(field: str, wanted: str, things: Sequence[T]) -> T | None:
         return find(wanted, things)
     except AmbiguousName as error:
         raise invalid_field(field, wanted, f"one of {error}") from None
-
-
-def _each_once(things: Iterable[T]) -> list[T]:
-    """By name; of several, the first that tells its SHA-256."""
-    found: dict[str, T] = {}
-    for thing in things:
-        if thing.name not in found or (thing.sha256 and not found[thing.name].sha256):
-            found[thing.name] = thing
-    return list(found.values())
 
 
 def _listed(things: Sequence[OfferedFile]) -> str:

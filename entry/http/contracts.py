@@ -8,18 +8,19 @@ from typing import Any
 from runners.http import ErrorResponse
 from sdxl.errors import RelayError
 
-MODEL = "sdxl"  # the one model's name, in both
 OPENAI, AUTOMATIC1111 = "/v1/", "/sdapi/"
 # Two headers and not one with commas, for browsers look only at the first scheme of each.
 CHALLENGES = ('Basic realm="SDXL Relay", charset="UTF-8"', 'Bearer realm="SDXL Relay"')
 # What stages complain of under the names of our own requests.
-_OPENAI_NAMES = {"width": "size", "height": "size"}
+_OPENAI_NAMES = {"width": "size", "height": "size", "refiner_model": "refiner"}
 _AUTOMATIC1111_NAMES = {
     "num_inference_steps": "steps",
     "guidance_scale": "cfg_scale",
     "high_noise_frac": "refiner_switch_at",
     "scheduler": "sampler_name",
     "loras": "prompt",
+    "model": "sd_model_checkpoint",
+    "refiner_model": "refiner_checkpoint",
 }
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 

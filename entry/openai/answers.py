@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from entry.answer import PictureFile
-from entry.http.contracts import MODEL
 from entry.openai.requests import ImageEdit, ImageGeneration
 from sdxl.request.fields import OutputFormat
 
@@ -40,7 +39,7 @@ class ImagesAnswer(BaseModel):
     """All pictures of a request. `model` and `warnings` are ours; there is no `usage`, for nothing is counted."""
 
     created: int
-    model: str = MODEL
+    model: str
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
     size: str
@@ -68,6 +67,7 @@ def images_answer(wanted: ImageGeneration | ImageEdit, pictures: Sequence[Pictur
     """The answer that is no stream."""
     return ImagesAnswer(
         created=int(time.time()),
+        model=pictures[0].model,
         output_format=wanted.format,
         size=_size(pictures[0].width_px, pictures[0].height_px),
         data=[

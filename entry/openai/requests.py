@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from entry.http.contracts import MODEL
-from sdxl.errors import RelayError, invalid_field, shorten
+from sdxl.errors import invalid_field
 from sdxl.request.fields import (
     MAX_SIDE_PX,
     MIN_SIDE_PX,
     EditRefineMode,
     Guidance,
     Integer,
+    ModelName,
     OpenShare,
     OutputFormat,
     Prompt,
@@ -31,7 +31,7 @@ from sdxl.request.fields import (
 )
 from sdxl.request.requests import EditRequest, GenerationRequest
 
-# Clients send these whether or not their user has chosen one, so they mean the one model that there is.
+# Clients send these whether or not their user has chosen one, so they mean the default model.
 OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")
 IGNORED = {
     "quality": "num_inference_steps decides",
@@ -42,20 +42,9 @@ IGNORED = {
 }
 
 
-def check_model(model: str) -> str:
-    """Raises RelayError (404) for a model that is neither ours nor one of OpenAI's, for which ours stands in.
-
-    Open WebUI sends an empty name for none.
-    """
-    if model in ("", MODEL) or model.startswith(OPENAI_MODELS):
-        return model
-    raise RelayError(
-        404,
-        "model_not_found",
-        f"model: got {shorten(model)}; allowed: {MODEL}, a name of OpenAI's image models (then {MODEL}, too), or none",
-        field="model",
-        got=shorten(model),
-    )
+def our_model(model: str | None) -> str | None:
+    """The model's name; None for OpenAI's own, for which the default stands in. Open WebUI sends "" for none."""
+    return None if not model or model.startswith(OPENAI_MODELS) else model
 
 
 def _check_size(size: str) -> str:
@@ -85,8 +74,18 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Refiner(_Model):
-    """The refiner's part of a generation; fields as in `POST /generate`."""
+class _Refiner(_Model):
+    model: ModelName | None = None
+
+    @property
+    def as_fields(self) -> dict[str, Any]:
+        """With the names that they have in our requests."""
+        fields = self.model_dump(exclude_none=True)
+        return {"refiner_model" if name == "model" else name: value for name, value in fields.items()}
+
+
+class Refiner(_Refiner):
+    """The refiner's part of a generation; fields as in `POST /generate`, and `model` for `refiner_model`."""
 
     refine: RefineMode | None = None
     high_noise_frac: OpenShare | None = None
@@ -94,8 +93,8 @@ class Refiner(_Model):
     aesthetic_score: Score | None = None
 
 
-class EditRefiner(_Model):
-    """The refiner's part of an edit; fields as in `POST /edit`."""
+class EditRefiner(_Refiner):
+    """The refiner's part of an edit; fields as in `POST /edit`, and `model` for `refiner_model`."""
 
     refine: EditRefineMode | None = None
     high_noise_frac: OpenShare | None = None
@@ -106,7 +105,7 @@ class _ImageRequest(_Model):
     """What generations and edits have in common. null is as left out."""
 
     prompt: Prompt
-    model: Annotated[str, AfterValidator(check_model)] | None = None
+    model: ModelName | Literal[""] | None = None
     n: Annotated[Integer, Field(ge=1, le=10)] | None = None
     size: Annotated[str, AfterValidator(_check_size)] | None = None
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] | None = None
@@ -165,6 +164,7 @@ class _ImageRequest(_Model):
     def shared_fields(self) -> dict[str, Any]:
         """The fields that have their own name in our requests, too, and the file's."""
         own = self.model_dump(include={"prompt", "negative_prompt", "num_inference_steps", "guidance_scale"})
+        own["model"] = our_model(self.model)
         compression = 100 if self.output_compression is None else self.output_compression
         file = {"output_format": self.format, "quality": max(1, compression)}
         return {**{name: value for name, value in own.items() if value is not None}, **file}
@@ -178,7 +178,7 @@ class ImageGeneration(_ImageRequest):
 
     def requests(self, seeds: list[int]) -> list[GenerationRequest]:
         """A request of ours for each seed."""
-        refiner = {} if self.refiner is None else self.refiner.model_dump(exclude_none=True)
+        refiner = {} if self.refiner is None else self.refiner.as_fields
         width, height = self.size_px or (None, None)
         fields = {**self.shared_fields, **refiner, "width": width, "height": height}
         return [GenerationRequest(**fields, seed=seed) for seed in seeds]
@@ -193,6 +193,6 @@ class ImageEdit(_ImageRequest):
 
     def requests(self, seeds: list[int]) -> list[EditRequest]:
         """A request of ours for each seed."""
-        refiner = {} if self.refiner is None else self.refiner.model_dump(exclude_none=True)
+        refiner = {} if self.refiner is None else self.refiner.as_fields
         fields = {**self.shared_fields, **refiner, "strength": self.strength}
         return [EditRequest(**fields, seed=seed) for seed in seeds]

@@ -15,8 +15,10 @@ from starlette.responses import Response, StreamingResponse
 
 from entry.answer import PictureFile
 from entry.events import HEARTBEAT, STREAM_HEADERS, Event, events, server_sent
+from entry.fleet.fleet import Fleet
+from entry.fleet.names import each_once, model_named
 from entry.fleet.progress import Follower, Progress
-from entry.http.contracts import MODEL, openai_error
+from entry.http.contracts import openai_error
 from entry.http.route import FORM, JSON, Route, parse_form
 from entry.http.upload import Original, read_original
 from entry.openai.answers import ImagesAnswer, OpenAIError, completed_event, images_answer, partial_event
@@ -25,11 +27,10 @@ from entry.openai.requests import ImageEdit, ImageGeneration
 from entry.pictures import Pictures
 from entry.several import all_of, seeds_from
 from sdxl.config.settings import Settings
-from sdxl.errors import RelayError, invalid_field, shorten
+from sdxl.errors import RelayError, invalid_field
 from sdxl.picture.image import encode_preview
 from sdxl.request.fields import MAX_REQUEST_BYTES
 
-THE_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sdxl-relay"}
 Make = Callable[[Any, Follower], Awaitable[PictureFile]]
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": OpenAIError, "description": "An error"}}
 STREAM: dict[int | str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ def openai_routes(settings: Settings) -> Mapping[str, Route]:
     }
 
 
-def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> None:
+def add_openai_routes(app: FastAPI, pictures: Pictures, fleet: Fleet, settings: Settings) -> None:
     """Adds them. That a request is as its model says has been checked by the gate."""
 
     @app.post("/v1/images/generations", tags=["OpenAI"], responses=STREAM)
@@ -75,20 +76,18 @@ def add_openai_routes(app: FastAPI, pictures: Pictures, settings: Settings) -> N
     @app.get("/v1/models", tags=["OpenAI"], responses=ERRORS)
     async def list_models() -> dict[str, Any]:
         """Lists the models."""
-        return {"object": "list", "data": [THE_MODEL]}
+        names = each_once(model for offer in fleet.base.offers for model in offer.models)
+        return {"object": "list", "data": [_as_model(model.name) for model in names]}
 
-    @app.get("/v1/models/{name}", tags=["OpenAI"], responses=ERRORS)
+    @app.get("/v1/models/{name:path}", tags=["OpenAI"], responses=ERRORS)
     async def retrieve_model(name: str) -> dict[str, Any]:
         """One model by its name."""
-        if name != MODEL:
-            raise RelayError(
-                404,
-                "model_not_found",
-                f"model: got {shorten(name)}; allowed: {MODEL}",
-                field="model",
-                got=shorten(name),
-            )
-        return THE_MODEL
+        found = model_named(name, fleet.base.offers)
+        return _as_model(found.name if found else name)
+
+
+def _as_model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "sdxl-relay"}
 
 
 def _original(image: bytes, mask: bytes | None, size_px: tuple[int, int] | None, settings: Settings) -> Original:

@@ -73,7 +73,7 @@ def _pairs(record: AnyRecord) -> dict[str, str]:
         "Seed": f"{request.seed}",
         "Size": f"{record.width}x{record.height}",
         "Model hash": (base or refiner or "")[:HASH_CHARACTERS],
-        "Model": "SDXL base" if base else "SDXL refiner",
+        "Model": _name(request.model or ("sdxl" if base else "sdxl-refiner")),
         "RNG": "CPU",
     }
     if isinstance(request, RefineRequest | EditRequest) or request.refine == "sdedit":
@@ -81,10 +81,15 @@ def _pairs(record: AnyRecord) -> dict[str, str]:
     if request.clip_skip is not None:  # AUTOMATIC1111 counts layers from the end, of which SDXL takes the second
         pairs["Clip skip"] = f"{request.clip_skip + 2}"
     if base and refiner:
-        pairs["Refiner"] = f"SDXL refiner [{refiner[:HASH_CHARACTERS]}]"
+        refined_by = None if isinstance(request, RefineRequest) else request.refiner_model
+        pairs["Refiner"] = f"{_name(refined_by or 'sdxl-refiner')} [{refiner[:HASH_CHARACTERS]}]"
     if not isinstance(request, RefineRequest) and request.refine == "ensemble":
         pairs["Refiner switch at"] = f"{request.high_noise_frac:g}"
     return {**pairs, "Version": f"{PRODUCT} {record.version}"}
+
+
+def _name(model: str) -> str:
+    return re.sub(r"[,:\"]", " ", _printable(model))
 
 
 def _printable(text: str) -> str:

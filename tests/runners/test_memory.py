@@ -48,7 +48,7 @@ def small() -> Iterator[Studio]:
 
 
 def test_what_does_not_fit_is_refused(small: Studio) -> None:
-    allowed = small.base.largest_px
+    allowed = small.base.models.largest_px
     assert 64 * 64 < allowed < 512 * 512
     with pytest.raises(
         RelayError, match=f"^width x height: got 1024 x 512; allowed: at most {allowed} pixels"

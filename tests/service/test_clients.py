@@ -116,7 +116,7 @@ def test_formats_and_headers(server: Server, output_format: str, media_type: str
     assert (Image.open(BytesIO(answer.content)).format or "").lower() == output_format
     assert 0 <= int(answer.headers["x-seed"]) < 2**32
     phases = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
-    assert [*phases] == ["queue", "encode", "base", "handoff", "refiner", "decode", "picture"]
+    assert [*phases] == ["queue", "load", "encode", "base", "handoff", "refiner", "decode", "picture"]
     assert all(float(ms) >= 0 for ms in phases.values())
     assert float(phases["base"]) > 0
     assert float(phases["refiner"]) > 0

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from entry.automatic1111.loras import lora_items
+from entry.automatic1111.lists import lora_items
 from entry.automatic1111.requests import Txt2Img
 from sdxl.errors import RelayError
 from tests.conftest import MINI
@@ -187,7 +187,7 @@ def test_an_unknown_name_lists_the_known_ones(server: Server, with_loras: Studio
 
 
 def test_automatic1111s_words_for_them(server: Server, with_loras: Studio) -> None:
-    assert [item["name"] for item in lora_items(with_loras.settings)] == [FINISH, OFFSET, STYLE]
+    assert [item["name"] for item in lora_items(with_loras.fleet.offers)] == [FINISH, OFFSET, STYLE]
     assert httpx.get(f"{server.url}/sdapi/v1/loras").json() == []
     ours = with_loras.generate(**REQUEST, loras=asked({STYLE: 0.8, OFFSET: 1.0}))
     prompt = f"{REQUEST['prompt']} <lora:{OFFSET}><lora:style:0.8>"

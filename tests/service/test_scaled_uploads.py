@@ -69,7 +69,7 @@ def test_openais_edits(small: Studio, size: str | None) -> None:
     """A size of the client's own choice is none that the server has chosen."""
     LIMITS.set(Limits.from_headers({}, small.settings.timeout_s))  # as the gate does
     app = FastAPI()
-    add_openai_routes(app, small.pictures, small.settings)
+    add_openai_routes(app, small.pictures, small.fleet, small.settings)
     form = {"prompt": "a cone", "num_inference_steps": "4", "seed": "1", **({"size": size} if size else {})}
     answer = TestClient(app).post("/v1/images/edits", data=form, files={"image": ("a.png", as_png(LARGE), "image/png")})
     assert answer.status_code == 200, answer.text

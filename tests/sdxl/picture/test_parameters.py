@@ -33,7 +33,7 @@ def test_the_line_of_parameters() -> None:
     text = Metadata.of(record(negative_prompt="ugly", num_inference_steps=20, guidance_scale=7.5)).parameters
     assert text == (
         "a red cube\nNegative prompt: ugly\nSteps: 20, Sampler: Euler, Schedule type: Uniform, CFG scale: 7.5, Seed: 7,"
-        " Size: 64x64, Model hash: aaaaaaaaaa, Model: SDXL base, RNG: CPU, Refiner: SDXL refiner [bbbbbbbbbb],"
+        " Size: 64x64, Model hash: aaaaaaaaaa, Model: sdxl, RNG: CPU, Refiner: sdxl-refiner [bbbbbbbbbb],"
         f" Refiner switch at: 0.8, Version: SDXL Relay {VERSION}"
     )
 
@@ -61,7 +61,7 @@ def test_every_sampler_has_a_name(name: SamplerName) -> None:
 
 def test_sdedit_base_alone_and_refine_say_so() -> None:
     sdedit = Metadata.of(record(refine="sdedit")).parameters or ""
-    assert "Denoising strength: 0.3, Refiner: SDXL refiner [bbbbbbbbbb], Version" in sdedit
+    assert "Denoising strength: 0.3, Refiner: sdxl-refiner [bbbbbbbbbb], Version" in sdedit
     request = GenerationRequest(prompt="a", seed=1, refine="none")
     settled = request.with_defaults(Defaults()).model_dump()
     alone = Metadata.of(record_of(request, settled, (64, 64), {"base": "a" * 64})).parameters or ""
@@ -69,7 +69,7 @@ def test_sdedit_base_alone_and_refine_say_so() -> None:
     refine = RefineRequest(prompt="a", seed=1)
     settled = refine.with_defaults(Defaults()).model_dump()
     refined = Metadata.of(record_of(refine, settled, (64, 64), {"refiner": "b" * 64}))
-    assert "Model hash: bbbbbbbbbb, Model: SDXL refiner, RNG: CPU, Denoising strength: 0.3" in (
+    assert "Model hash: bbbbbbbbbb, Model: sdxl-refiner, RNG: CPU, Denoising strength: 0.3" in (
         refined.parameters or ""
     )
     assert isinstance(refined.record, RefineRecord)

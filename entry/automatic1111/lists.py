@@ -1,0 +1,48 @@
+"""What AUTOMATIC1111's clients are offered to choose from: models, LoRAs, VAEs and textual inversions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from entry.fleet.names import each_once
+from sdxl.catalog.find import SHORT_HASH, title_of
+from sdxl.handoff.offer import Offer
+
+
+def model_items(offers: Iterable[Offer]) -> list[dict[str, Any]]:
+    """Of `GET /sdapi/v1/sd-models`. A hash is known once the model has been loaded."""
+    return [
+        {
+            "title": title_of(model),
+            "model_name": model.name,
+            "hash": model.sha256 and model.sha256[:SHORT_HASH],
+            "sha256": model.sha256,
+            "filename": model.file,
+            "config": None,
+        }
+        for model in each_once(model for offer in offers for model in offer.models)
+    ]
+
+
+def lora_items(offers: Iterable[Offer]) -> list[dict[str, Any]]:
+    """Of `GET /sdapi/v1/loras`: what a prompt may name as `<lora:name:scale>`."""
+    return [
+        {"name": lora.name, "alias": lora.name.rpartition("/")[2], "path": lora.file, "metadata": {}}
+        for lora in each_once(lora for offer in offers for lora in offer.loras)
+    ]
+
+
+def vae_items(offers: Iterable[Offer]) -> list[dict[str, Any]]:
+    """Of `GET /sdapi/v1/sd-vae`. Which model has which is up to the catalog."""
+    return [
+        {"model_name": vae.name, "filename": vae.file}
+        for vae in each_once(vae for offer in offers for vae in offer.vaes)
+    ]
+
+
+def embedding_items(offers: Iterable[Offer]) -> dict[str, Any]:
+    """Of `GET /sdapi/v1/embeddings`: what a prompt may name as a word."""
+    found = each_once(embedding for offer in offers for embedding in offer.embeddings)
+    nothing = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": None, "vectors": None}
+    return {"loaded": {embedding.name: nothing for embedding in found}, "skipped": {}}
