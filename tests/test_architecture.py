@@ -20,9 +20,10 @@ ROOT = Path(__file__).parents[1]
 REQUEST = {"sdxl", "sdxl/request"}
 DATA = REQUEST | {"sdxl/handoff", "sdxl/config"}
 FILES_TOO = DATA | {"sdxl/files"}
-WORK = FILES_TOO | {"stepbatch", "sdxl/models"}
+CATALOG_TOO = FILES_TOO | {"sdxl/catalog"}
+WORK = CATALOG_TOO | {"stepbatch", "sdxl/models"}
 ALL_OF_SDXL = WORK | {"sdxl/models/backends", "sdxl/denoising", "sdxl/picture"}
-WAY = REQUEST | {"sdxl/config", "sdxl/files", "sdxl/picture", "runners", "entry/fleet", "entry/http"}
+WAY = REQUEST | {"sdxl/config", "sdxl/files", "sdxl/catalog", "sdxl/picture", "runners", "entry/fleet", "entry/http"}
 FLOORS: dict[str, set[str]] = {
     "sdxl": set(),
     "stepbatch": set(),
@@ -30,9 +31,10 @@ FLOORS: dict[str, set[str]] = {
     "sdxl/handoff": REQUEST,
     "sdxl/config": REQUEST,
     "sdxl/files": REQUEST | {"sdxl/config"},
+    "sdxl/catalog": REQUEST | {"sdxl/config", "sdxl/files"},
     "sdxl/picture": REQUEST | {"sdxl/config"},
     "sdxl/models/backends": {"sdxl/config"},
-    "sdxl/models": FILES_TOO | {"stepbatch", "sdxl/models/backends"},
+    "sdxl/models": CATALOG_TOO | {"stepbatch", "sdxl/models/backends"},
     "sdxl/denoising": WORK,
     "runners": ALL_OF_SDXL - {"sdxl/models/backends", "sdxl/picture"},
     "entry/fleet": DATA | {"runners"},
