@@ -14,7 +14,11 @@ from sdxl.files.check import check_own_vae, check_stage, one_line
 from sdxl.files.header import read_header
 from sdxl.files.kinds import check_embedding, check_lora
 
-Expected = Literal["model", "model without vae", "base", "refiner", "lora", "vae", "embedding", "weights"]
+Expected = Literal[
+    "model", "base", "refiner", "model but its VAE", "base but its VAE", "refiner but its VAE",
+    "lora", "vae", "embedding", "weights",
+]  # fmt: skip
+"""A model is whichever stage's it is; weights are any .safetensors file."""
 Stamp = tuple[tuple[str, int, int], ...]
 # What LoRAs say of themselves, in Stability AI's model specification and by kohya's scripts.
 SAID = {
@@ -82,10 +86,12 @@ def _stamp(path: Path) -> Stamp:
 
 def _checked(path: Path, expected: Expected) -> tuple[StageName | None, Mapping[str, str]]:
     match expected:
-        case "model" | "model without vae":
-            return check_stage(None, path, brings_vae=expected == "model without vae"), {}
-        case "base" | "refiner":
-            return check_stage(expected, path, brings_vae=False), {}
+        case "model" | "model but its VAE":
+            return check_stage(None, path, brings_vae=expected != "model"), {}
+        case "base" | "base but its VAE":
+            return check_stage("base", path, brings_vae=expected != "base"), {}
+        case "refiner" | "refiner but its VAE":
+            return check_stage("refiner", path, brings_vae=expected != "refiner"), {}
         case "vae":
             check_own_vae(path)
         case "lora":

@@ -66,7 +66,7 @@ FILES: dict[str, tuple[Callable[[State], State], str]] = {
     "ControlNet": (lambda _: {"control_model.input_blocks.0.0.weight": torch.zeros(3)}, "it is a ControlNet"),
     "ControlNet-LLLite": (lambda _: {"lllite_unet_a.down.0.weight": torch.zeros(3)}, "it is a ControlNet"),
     "T5": (lambda _: {"encoder.block.0.layer.0.SelfAttention.q.weight": torch.zeros(3)}, "it is a text encoder alone"),
-    "LoRA": (lambda _: {"lora_unet_a.lora_down.weight": torch.zeros(3)}, "it is a LoRA, which SDXL_LORAS or a folder loras/ takes"),
+    "LoRA": (lambda _: {"lora_unet_a.lora_down.weight": torch.zeros(3)}, "it is a LoRA, which SDXL_LORAS or a folder"),
     "embedding": (lambda _: {"clip_g": torch.zeros(3), "clip_l": torch.zeros(3)}, "it is a textual inversion"),
     "something": (lambda _: {"a.b": torch.zeros(3)}, "it is something else, with a.b; a whole checkpoint"),
     "no text encoder 1": (without(TEXT_1), "it has no text_encoder; a whole checkpoint is needed"),
