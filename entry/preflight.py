@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from runners.supervisor import end_with_parent
+from sdxl.catalog.check import check_start
 from sdxl.config.ending import end
 from sdxl.config.settings import ConfigurationError, Settings, StageName
-from sdxl.files.check import check_files, stages_here
+from sdxl.files.check import stages_here
 
 
 def check(settings: Settings, stages: Iterable[StageName], ports: Mapping[str, tuple[str, str]]) -> None:
@@ -21,7 +22,7 @@ def check(settings: Settings, stages: Iterable[StageName], ports: Mapping[str, t
     may be there twice.
     """
     try:
-        check_files(settings, stages)
+        check_start(settings, stages)
     except ConfigurationError as error:
         end(error)
     with ExitStack() as probes:

@@ -13,6 +13,7 @@ from sdxl.catalog.fingerprint import together
 from sdxl.catalog.listing import Kind, Listing
 from sdxl.catalog.looks import Expected, Found, Looks
 from sdxl.catalog.sources import NONE, Source, Sources
+from sdxl.catalog.stated import FILE
 from sdxl.config.settings import Settings, StageName
 
 REFERENCES: Mapping[str, Expected] = {"vae": "vae", "distilled": "weights"}
@@ -36,7 +37,7 @@ def scan(settings: Settings, sources: Sources, listing: Listing, looks: Looks) -
     bases = [name for name, model in models.items() if model.kind == "base"]
     default = sources.default or next(iter(bases), "")
     if default in models and default not in bases:
-        faults["default"] = f"{default} is SDXL's refiner; a base is needed"
+        faults[f"{FILE}: default"] = not_of_kind(default, "base")
     found = {kind: _looked(kind, expected, listing, looks, faults) for kind, expected in _OTHERS.items()}
     return Catalog(
         models={name: _with_refiner(model, sources, models, faults) for name, model in models.items()},
@@ -66,6 +67,11 @@ def look_at(source: Source, looks: Looks) -> Found:
         ("refiner", False): "refiner", ("refiner", True): "refiner but its VAE",
     }  # fmt: skip
     return looks.at(path, expected[source.stage, source.vae is not None])
+
+
+def not_of_kind(name: str, needed: StageName) -> str:
+    """What is said of a model that is named where one of the other kind is needed."""
+    return f"{name} is SDXL's {'refiner' if needed == 'base' else 'base'}; a {needed} is needed"
 
 
 def _model(
@@ -104,8 +110,10 @@ def _with_refiner(model: Model, sources: Sources, models: Mapping[str, Model], f
     if model.kind == "refiner" or model.refiner == NONE:
         return replace(model, refiner=None)
     name = model.refiner or sources.refiner
-    if name in models and models[name].kind != "refiner":
-        faults[f"refiner of {model.name}"] = f"{name} is SDXL's base; a refiner is needed"
+    if name is not None and name in models and models[name].kind != "refiner":
+        faults[f"{FILE}: models.{model.name}.refiner" if model.refiner else f"{FILE}: refiner"] = not_of_kind(
+            name, "refiner"
+        )
         return replace(model, refiner=None)
     return replace(model, refiner=name)
 

@@ -1,4 +1,7 @@
-"""Which models there are to be, and where each comes from: the folder, catalog.yaml or the settings. Nothing is opened."""
+"""Which models there are to be, and where each comes from: the folder, catalog.yaml or the settings.
+
+Nothing is opened for it.
+"""
 
 from __future__ import annotations
 

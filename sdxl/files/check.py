@@ -61,9 +61,15 @@ def check_setting(settings: Settings, stage: StageName) -> None:
     with named(name, reference):
         if path.exists():
             check_stage(stage, path, brings_vae=settings.vae is not None)
+    if path.is_file():
+        check_config(settings, stage)
+
+
+def check_config(settings: Settings, stage: StageName) -> None:
+    """Raises ConfigurationError for a folder that is not the configuration of this stage."""
     config = Path(getattr(settings, f"{stage}_config"))
-    if path.is_file() and config.is_dir():
-        with named(f"{name}_CONFIG", config):
+    if config.is_dir():
+        with named(f"SDXL_{stage.upper()}_CONFIG", config):
             check_folder(stage, config, has_weights=False)
 
 
