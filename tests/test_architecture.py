@@ -146,7 +146,7 @@ def test_what_serving_imports_is_in_requirements_txt() -> None:
     required = set(re.findall(r"^[\w-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)) | BROUGHT
     providers = packages_distributions()
     foreign = packages - sys.stdlib_module_names
-    assert {name for name in foreign if required.isdisjoint(providers.get(name, ()))} == set()
+    assert {name for name in foreign if required.isdisjoint(map(str.lower, providers.get(name, ())))} == set()
 
 
 def _cut(name: str, depth: int) -> str:

@@ -13,7 +13,6 @@ from sdxl.catalog.fingerprint import together
 from sdxl.catalog.listing import Kind, Listing
 from sdxl.catalog.looks import Expected, Found, Looks
 from sdxl.catalog.sources import NONE, Source, Sources
-from sdxl.catalog.stated import FILE
 from sdxl.config.settings import Settings, StageName
 
 REFERENCES: Mapping[str, Expected] = {"vae": "vae", "distilled": "weights"}
@@ -37,7 +36,7 @@ def scan(settings: Settings, sources: Sources, listing: Listing, looks: Looks) -
     bases = [name for name, model in models.items() if model.kind == "base"]
     default = sources.default or next(iter(bases), "")
     if default in models and default not in bases:
-        faults[f"{FILE}: default"] = not_of_kind(default, "base")
+        faults[f"{sources.file}: default"] = not_of_kind(default, "base")
     found = {kind: _looked(kind, expected, listing, looks, faults) for kind, expected in _OTHERS.items()}
     return Catalog(
         models={name: _with_refiner(model, sources, models, faults) for name, model in models.items()},
@@ -110,10 +109,9 @@ def _with_refiner(model: Model, sources: Sources, models: Mapping[str, Model], f
     if model.kind == "refiner" or model.refiner == NONE:
         return replace(model, refiner=None)
     name = model.refiner or sources.refiner
+    key = f"models.{model.name}.refiner" if model.refiner else "refiner"
     if name is not None and name in models and models[name].kind != "refiner":
-        faults[f"{FILE}: models.{model.name}.refiner" if model.refiner else f"{FILE}: refiner"] = not_of_kind(
-            name, "refiner"
-        )
+        faults[f"{sources.file}: {key}"] = not_of_kind(name, "refiner")
         return replace(model, refiner=None)
     return replace(model, refiner=name)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sdxl.catalog.listing import SUFFIX, Listing
 from sdxl.catalog.names import cleaned
-from sdxl.catalog.stated import Stated, StatedModel
+from sdxl.catalog.stated import FILE, Stated, StatedModel
 from sdxl.config.presets import PresetName
 from sdxl.config.references import checked, name_of
 from sdxl.config.settings import Settings, StageName
@@ -42,6 +42,8 @@ class Source:
 class Sources:
     """All of them by name, and what is wrong with how they are named."""
 
+    file: str = FILE
+    """What catalog.yaml is called."""
     models: dict[str, Source] = field(default_factory=dict)
     default: str | None = None
     refiner: str | None = None
@@ -57,6 +59,7 @@ def sources_of(settings: Settings, stated: Stated, file: Path | None, listing: L
         name: Source(reference=str(path), shown=listing.shown(path)) for name, path in listing.found["models"].items()
     })  # fmt: skip
     if file is not None:
+        found.file = file.name
         for name, model in stated.models.items():
             _add_stated(found, name, model, file, listing)
         _name_models(found, stated, file.name)

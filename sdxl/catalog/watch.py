@@ -41,7 +41,7 @@ class Watched:
             sources = sources_of(self._settings, self._stated, stated_file(self._settings), listing)
             catalog = scan(self._settings, sources, listing, looks)
             if fault is not None:
-                catalog = replace(catalog, faults={FILE: fault, **catalog.faults})
+                catalog = replace(catalog, faults={sources.file: fault, **catalog.faults})
             has_changed = catalog != self.catalog
             self._looks, self.catalog = looks, catalog
             return has_changed
@@ -66,10 +66,12 @@ def stated_file(settings: Settings) -> Path | None:
 def read_bytes(settings: Settings) -> bytes | None:
     """Of catalog.yaml; None where there is none. Raises ConfigurationError if it cannot be read."""
     path = stated_file(settings)
+    if path is None or not (path.exists() or settings.catalog):
+        return None
     try:
-        return path.read_bytes() if path is not None and (path.exists() or settings.catalog) else None
+        return path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"{FILE}: it cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{path.name}: it cannot be read: {error.strerror}") from error
 
 
 def read_stated(settings: Settings) -> tuple[bytes | None, Stated]:
