@@ -33,7 +33,8 @@ def _noted() -> None:
 def noted(folder: Path) -> Iterator[list[str]]:
     """Which files below a folder are opened, by their names."""
     global opened
-    opened, names = [], []
+    names: list[str] = []
+    opened = []
     try:
         yield names
     finally:
