@@ -40,7 +40,8 @@ from runners.refiner import RefinerRunner
 from runners.runner import LABELS
 from runners.server import look_after_server, running_server, url_of
 from runners.supervisor import end_with_parent
-from sdxl.config.settings import ENTRY_NAME, Settings
+from sdxl.catalog.start import settings_or_exit
+from sdxl.config.settings import ENTRY_NAME
 from sdxl.errors import RelayError
 from sdxl.request.requests import (
     EditRequest,
@@ -52,7 +53,7 @@ from sdxl.request.requests import (
 )
 
 HERE = Path(__file__).parent
-SETTINGS = Settings.or_exit()
+SETTINGS = settings_or_exit()
 FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
 PICTURES = Pictures(FLEET, SETTINGS)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -22,6 +23,7 @@ from sdxl.request.loras import applied_text
 from sdxl.request.requests import PictureRequest
 
 T = TypeVar("T")
+_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")  # of a header; the rest is percent-encoded UTF-8
 PHASES = ("queue", "load", "encode", "base", "handoff", "refiner", "decode", "picture")
 
 
@@ -88,7 +90,7 @@ class PictureFile:
     def as_response(self) -> Response:
         """The file, with the rest in headers."""
         timing = ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in self.spent_ms.items())
-        loras = {} if self.loras is None else {"x-loras": self.loras}
+        loras = {} if self.loras is None else {"x-loras": quote(self.loras, safe=_PLAIN)}
         headers = {"x-seed": str(self.seed), "server-timing": timing, **loras, **self.warning_headers}
         return Response(self.data, media_type=self.media_type, headers=headers)
 

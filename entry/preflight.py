@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from runners.supervisor import end_with_parent
+from sdxl.catalog.check import check_start
+from sdxl.catalog.start import settings_or_exit
 from sdxl.config.ending import end
 from sdxl.config.settings import ConfigurationError, Settings, StageName
-from sdxl.files.check import check_files, stages_here
+from sdxl.files.check import stages_here
 
 
 def check(settings: Settings, stages: Iterable[StageName], ports: Mapping[str, tuple[str, str]]) -> None:
@@ -21,7 +23,7 @@ def check(settings: Settings, stages: Iterable[StageName], ports: Mapping[str, t
     may be there twice.
     """
     try:
-        check_files(settings, stages)
+        check_start(settings, stages)
     except ConfigurationError as error:
         end(error)
     with ExitStack() as probes:
@@ -37,7 +39,7 @@ def check(settings: Settings, stages: Iterable[StageName], ports: Mapping[str, t
 
 def main(host: str, port: str, *command: str) -> None:
     """Ends with such a line for a setting, too; otherwise becomes the command, which ends with its parent (`make`)."""
-    settings = Settings.or_exit()
+    settings = settings_or_exit()
     check(settings, stages_here(settings), {"PORT": (host, port)})
     if command:
         end_with_parent()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from entry.preflight import check
 from runners.supervisor import end_with_parent
-from sdxl.config.settings import Settings, StageName
+from sdxl.catalog.start import settings_or_exit
+from sdxl.config.settings import StageName
 
 BENTOML = str(Path(sys.executable).with_name("bentoml"))
 HOST = "127.0.0.1"  # of the stages
@@ -21,7 +22,7 @@ TARGETS: dict[StageName, str] = {"base": "runners.base:BaseRunner", "refiner": "
 def main(host: str, port: str, base_port: str, refiner_port: str) -> None:
     """Ends with the exit status of the service that ended first, if that ended by itself."""
     end_with_parent()
-    settings = Settings.or_exit()
+    settings = settings_or_exit()
     ports: dict[StageName, str] = {"base": base_port, **({"refiner": refiner_port} if settings.has_refiner else {})}
     runners = {f"{stage.upper()}_PORT": (HOST, own) for stage, own in ports.items()}
     check(settings, ports, {"PORT": (host, port), **runners})

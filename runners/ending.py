@@ -17,9 +17,10 @@ from typing import NoReturn
 
 from runners.gauges import FOLDER
 from runners.supervisor import CANNOT_LOAD, take_over_signals
+from sdxl.catalog.check import check_start
 from sdxl.config.ending import end, say_why
 from sdxl.config.settings import ConfigurationError, Settings, StageName
-from sdxl.files.check import check_files, named
+from sdxl.files.check import named
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
@@ -30,7 +31,7 @@ def prepare_to_serve(settings: Settings, stages: Iterable[StageName]) -> None:
     It ends if a look at the files shows them unusable.
     """
     try:
-        check_files(settings, stages)
+        check_start(settings, stages)
     except ConfigurationError as error:
         end(error)
     take_over_signals()

@@ -17,13 +17,13 @@ from runners.door import Door
 from runners.gauges import keep_metrics_apart
 from runners.gpus import take_over_allocation
 from runners.log import set_up_log
-from sdxl.config.settings import Settings
+from sdxl.catalog.start import settings_or_exit
 from sdxl.version import VERSION
 
 if TYPE_CHECKING:
     from runners.stage import Stage
 
-SETTINGS = Settings.or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
+SETTINGS = settings_or_exit()  # while the module is imported, for BentoML retries a failing __init__ for ever
 keep_metrics_apart()
 take_over_allocation()
 set_up_log(SETTINGS.log_format)  # in every process: this module is imported by the one that starts them, too

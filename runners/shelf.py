@@ -105,14 +105,13 @@ class Shelf:
         """What was offered as this need, if it is no more, too."""
         return self._ever[need.of_model]
 
-    def lora(self, name: str) -> LoraFile:
-        """Raises RelayError (400) for a name that is not known."""
+    def lora(self, name: str) -> LoraFile | None:
+        """What this stage has under the name. Raises RelayError (400) for a name that is not known."""
         catalog = self._state.catalog
-        found = catalog.lora(name, self._stage)
-        if found is None and not any(each == name for each, _ in catalog.loras):
-            allowed = ", ".join(sorted({each for each, _ in catalog.loras})) or "none, for the server has no LoRAs"
+        if name not in catalog.loras:
+            allowed = ", ".join(catalog.loras) or "none, for the server has no LoRAs"
             raise invalid_field("loras", name, f"{allowed:.500}")
-        return found  # type: ignore[return-value]
+        return catalog.lora(name, self._stage)
 
     def embeddings(self) -> Mapping[str, Embedding]:
         """The textual inversions that prompts may name."""
@@ -151,7 +150,7 @@ class Shelf:
             handoff_version=handoff.VERSION,
             default=self.default,
             models=tuple(self._offered(known) for known in state.known.values()),
-            loras=tuple(self._file(lora) for lora in catalog.loras.values() if lora.stage in (None, self._stage)),
+            loras=tuple(self._file(lora) for name in catalog.loras if (lora := catalog.lora(name, self._stage))),
             vaes=tuple(self._file(vae) for vae in catalog.vaes.values()),
             embeddings=tuple(self._file(embedding) for embedding in catalog.embeddings.values()),
             faults={**catalog.faults, **state.faults},

@@ -8,7 +8,8 @@ from typing import Literal
 ErrorCode = Literal[
     "body_too_large", "cancelled", "client_left", "internal", "interrupted", "invalid_field", "invalid_form",
     "invalid_frame", "invalid_handoff", "invalid_image", "invalid_json", "invalid_mask", "invalid_request",
-    "job_failed", "missing_field", "model_not_found", "models_do_not_fit", "no_memory", "no_page", "no_refiner", "no_step", "no_such_task",
+    "job_failed", "missing_field", "model_not_found",
+    "models_do_not_fit", "no_memory", "no_page", "no_refiner", "no_step", "no_such_task",
     "non_finite", "not_found", "not_local", "not_signed", "pickle_refused", "queue_full", "runner_unavailable",
     "sampler_mismatch", "slow_body", "stages_do_not_fit", "stopping", "stuck", "timeout", "unknown_field",
     "unknown_path", "unsupported_encoding", "unsupported_media_type", "wrong_key", "wrong_method", "wrong_token",

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from entry.answer import PictureFile
 from entry.automatic1111.jobs import Job
+from entry.automatic1111.lists import SHORT_HASH
 from entry.automatic1111.requests import Txt2Img
 from entry.http.document import Error
-from sdxl.catalog.find import SHORT_HASH
 from sdxl.picture.image import encode_preview
 
 

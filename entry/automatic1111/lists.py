@@ -6,8 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from entry.fleet.names import each_once
-from sdxl.catalog.find import SHORT_HASH, title_of
-from sdxl.handoff.offer import Offer
+from sdxl.handoff.offer import Offer, OfferedFile
+
+SHORT_HASH = 10  # hex digits of a SHA-256 that AUTOMATIC1111 shows
+
+
+def title_of(model: OfferedFile) -> str:
+    """What AUTOMATIC1111 calls a checkpoint. Its hash is known once it has been loaded."""
+    return f"{model.file} [{model.sha256[:SHORT_HASH]}]" if model.sha256 else model.file
 
 
 def model_items(offers: Iterable[Offer]) -> list[dict[str, Any]]:

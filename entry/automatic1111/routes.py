@@ -19,7 +19,7 @@ from entry.automatic1111.answers import (
     txt2img_answer,
 )
 from entry.automatic1111.jobs import Jobs
-from entry.automatic1111.lists import embedding_items, lora_items, model_items, vae_items
+from entry.automatic1111.lists import embedding_items, lora_items, model_items, title_of, vae_items
 from entry.automatic1111.requests import OPTIONS, Options, Txt2Img
 from entry.automatic1111.samplers import sampler_items, schedule_items
 from entry.fleet.fleet import Fleet
@@ -27,7 +27,6 @@ from entry.http.keys import shown_key
 from entry.http.route import JSON, Route
 from entry.pictures import Pictures
 from entry.several import all_of, seeds_from
-from sdxl.catalog.find import title_of
 from sdxl.config.settings import Settings
 from sdxl.request.fields import MAX_REQUEST_BYTES
 from sdxl.request.requests import GenerationRequest

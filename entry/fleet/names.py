@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from sdxl.catalog.find import AmbiguousName, find
+from sdxl.catalog.find import AmbiguousNameError, Named, find
 from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.handoff.offer import Offer, OfferedFile, OfferedModel
 from sdxl.request.loras import Loras
@@ -62,9 +62,13 @@ def loras_named(wanted: Loras, offers: Iterable[Offer]) -> Loras:
 
 def _find(field: str, wanted: str, things: Sequence[T]) -> T | None:
     try:
-        return find(wanted, things)
-    except AmbiguousName as error:
-        raise invalid_field(field, wanted, f"one of {error}") from None
+        found = find(
+            wanted,
+            [Named(name=one.name, file=one.file, hashes=(one.sha256,) if one.sha256 else ()) for one in things],
+        )
+    except AmbiguousNameError as error:
+        raise invalid_field(field, wanted, f"one name; {error}") from None
+    return next((one for one in things if found and one.name == found.name), None)
 
 
 def _listed(things: Sequence[OfferedFile]) -> str:

@@ -20,7 +20,7 @@ class Model:
     """A whole checkpoint of SDXL's base or refiner."""
 
     name: str
-    """As requests name it: its path below checkpoints/ with "/" and without .safetensors, or its name in catalog.yaml."""
+    """As requests name it: its path below checkpoints/, with "/", without .safetensors; or its name in catalog.yaml."""
     reference: str
     """What `sdxl.config.references.located` takes: a path, a hub id or a Bento model."""
     kind: StageName
@@ -84,8 +84,8 @@ class Catalog:
     """All of them at one time, by their names, in the order of the names."""
 
     models: Mapping[str, Model]
-    loras: Mapping[tuple[str, StageName | None], LoraFile]
-    """By name and stage: `SDXL_LORAS` and `SDXL_REFINER_LORAS` may give one name to two files."""
+    loras: Mapping[str, tuple[LoraFile, ...]] = field(default_factory=dict)
+    """One file for each name, or two: `SDXL_LORAS` and `SDXL_REFINER_LORAS` may have halves of one LoRA."""
     vaes: Mapping[str, VaeFile] = field(default_factory=dict)
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Catalog:
 
     def lora(self, name: str, stage: StageName) -> LoraFile | None:
         """The file that a stage would apply for a name: its own, or one for whichever it fits."""
-        return self.loras.get((name, stage)) or self.loras.get((name, None))
+        return next((file for file in self.loras.get(name, ()) if file.stage in (stage, None)), None)
 
     def of_kind(self, kind: StageName) -> list[Model]:
         """The models that can be this stage."""

@@ -1,74 +1,71 @@
-"""By which words people name a model or a LoRA."""
+"""Which of several named things a client means: by name, file, title or hash, as other servers' clients say it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-SHORT_HASH = 10  # hex digits of a SHA-256 that AUTOMATIC1111 shows
-LEAST_HASH = 8
-_TITLE = re.compile(r"(?P<file>.+) \[(?P<hash>[0-9a-f]{8,64})\]")
-
-
-class Named(Protocol):
-    """What can be found."""
-
-    @property
-    def name(self) -> str:
-        """By which requests name it; it may be a path."""
-
-    @property
-    def file(self) -> str:
-        """As its file is called."""
-
-    @property
-    def sha256(self) -> str | None:
-        """Of the file, if it is known."""
+_TITLE = re.compile(r"(?P<file>.+?)\s*\[(?P<hash>[0-9A-Fa-f]{8,64})\]")  # AUTOMATIC1111's, of a file and its SHA-256
+_HASH = re.compile(r"[0-9A-Fa-f]{8,64}")
+SHOWN_CANDIDATES = 8
 
 
-T = TypeVar("T", bound=Named)
+class AmbiguousNameError(ValueError):
+    """Several things are meant alike. The message names them."""
 
 
-class AmbiguousName(ValueError):
-    """Several are called so. The message lists them."""
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What is known of one thing where its file is not: on the entry."""
+
+    name: str
+    file: str = ""
+    """Its path below the folder of its kind, with its suffix; "" for what is no file."""
+    hashes: tuple[str, ...] = ()
+    """Whole SHA-256 in hexadecimal digits, as far as they are known."""
 
 
-def find(wanted: str, things: Iterable[T]) -> T | None:
-    """That which is called so; None if nothing is.
+def find(wanted: str, among: Iterable[Named]) -> Named | None:
+    """The one that is wanted, or None. Raises AmbiguousNameError.
 
-    By its name, its file's name, AUTOMATIC1111's title `file [hash]`, the first 8 hex digits or more of its SHA-256, or
-    the last part of its path if nothing else ends so. All that again without regard to case.
-    Raises AmbiguousName if several are called so.
+    The first of these ways that leads to anything counts, each without regard to case after all with regard to it:
+    the name; the file; AUTOMATIC1111's title `file [hash]`; 8 or more digits that a SHA-256 begins with; the last part
+    of a name or a file.
     """
-    title = _TITLE.fullmatch(wanted.strip())
-    text = title["file"] if title else wanted.strip()
-    known = list(things)
-    for fold in (str, str.casefold):
-        for names in (_whole, _last):
-            found = [thing for thing in known if fold(text) in {fold(name) for name in names(thing)}]
+    things = list(among)
+    text = unicodedata.normalize("NFC", wanted).replace("\\", "/").strip()
+    for same in (str, str.casefold):
+        for found in _ways(text, things, same):
             if len(found) > 1:
-                raise AmbiguousName(", ".join(sorted(thing.name for thing in found)))
+                names = [thing.name for thing in found]
+                more = f" and {len(names) - SHOWN_CANDIDATES} more" if len(names) > SHOWN_CANDIDATES else ""
+                raise AmbiguousNameError(f"several are meant alike: {', '.join(names[:SHOWN_CANDIDATES])}{more}")
             if found:
                 return found[0]
-    return _by_hash(wanted, known)
+    return None
 
 
-def title_of(thing: Named) -> str:
-    """What AUTOMATIC1111 calls a checkpoint."""
-    return f"{thing.file} [{thing.sha256[:SHORT_HASH]}]" if thing.sha256 else thing.file
+def _ways(text: str, things: list[Named], same: Callable[[str], str]) -> Iterator[list[Named]]:
+    def alike(part: Callable[[Named], tuple[str, ...]], wanted: str = text) -> list[Named]:
+        return [thing for thing in things if same(wanted) in {same(each) for each in part(thing) if each}]
+
+    yield alike(lambda thing: (thing.name,))
+    yield alike(lambda thing: (thing.file,))
+    if title := _TITLE.fullmatch(text):
+        begun = _begun(title["hash"], things)
+        own = alike(lambda thing: (thing.name, thing.file, *_last_parts(thing)), title["file"])
+        both = [thing for thing in own if thing in begun]
+        yield both or begun or [thing for thing in own if not thing.hashes]  # a renamed file is known by its hash
+    if _HASH.fullmatch(text):
+        yield _begun(text, things)
+    yield alike(_last_parts)
 
 
-def _whole(thing: Named) -> set[str]:
-    return {thing.name, thing.file}
+def _begun(digits: str, things: list[Named]) -> list[Named]:
+    return [thing for thing in things if any(each.startswith(digits.lower()) for each in thing.hashes)]
 
 
-def _last(thing: Named) -> set[str]:
-    return {name.rpartition("/")[2] for name in _whole(thing)}
-
-
-def _by_hash(wanted: str, known: Iterable[T]) -> T | None:
-    digits = wanted.strip().lower()
-    if not re.fullmatch(rf"[0-9a-f]{{{LEAST_HASH},64}}", digits):
-        return None
-    return next((thing for thing in known if thing.sha256 and thing.sha256.startswith(digits)), None)
+def _last_parts(thing: Named) -> tuple[str, ...]:
+    return thing.name.rpartition("/")[2], thing.file.rpartition("/")[2]

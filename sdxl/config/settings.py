@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -24,8 +25,7 @@ from sdxl.config.access import Keys, Origins, Tokens
 from sdxl.config.backends import BackendName, usable
 from sdxl.config.ending import end
 from sdxl.config.presets import PresetName
-from sdxl.config.references import checked
-from sdxl.config.values import FixedRows, Sizes, Urls
+from sdxl.config.values import File, FixedRows, Folder, Reference, ReferenceOrName, Sizes, Urls
 from sdxl.request.loras import LoraFiles
 
 PREFIX = "SDXL_"
@@ -39,28 +39,27 @@ class ConfigurationError(Exception):
     """An `SDXL_…` variable is unknown, or its value cannot be used. The message names it."""
 
 
-Reference = Annotated[str, BeforeValidator(checked)]
-
-
 class Settings(BaseModel):
     """Every setting with its default; the variable's name is the field's in capitals, with `SDXL_` before it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
-    models: Path | None = None
-    """A folder of models."""
-    catalog: Path | None = None
-    """A catalog.yaml."""
-    base: Reference = str(MINI / "base")
-    """The base model's checkpoint: a folder, a .safetensors file, a hub id or a Bento model."""
+    models: Folder | None = None
+    """A folder of models in the layout of ComfyUI or AUTOMATIC1111, which requests may name."""
+    catalog: File | None = None
+    """A YAML file that says more about models; without it, `catalog.yaml` in `SDXL_MODELS` if it is there."""
+    base: ReferenceOrName = str(MINI / "base")
+    """The base model's checkpoint: a folder, a .safetensors file, a hub id or a Bento model. With `SDXL_MODELS` or
+    `SDXL_CATALOG` it may be a model's name there, and is the model of requests that name none."""
     base_url: Urls | None = None
     """URLs of the base's replicas, separated by commas; without it, the entry starts the base on its own host."""
     refiner_url: Urls | None = None
     """URLs of the refiner's replicas, in the same way."""
-    refiner: Annotated[Reference | None, BeforeValidator(lambda value: None if value == "none" else value)] = str(
+    refiner: Annotated[ReferenceOrName | None, BeforeValidator(lambda value: None if value == "none" else value)] = str(
         MINI / "refiner"
     )
-    """The refiner's checkpoint in the same forms, or `none`; where `SDXL_BASE` or its URL is set, `none` by default."""
+    """The refiner's checkpoint in the same forms, or `none`; where `SDXL_BASE` or its URL is set, `none` by default,
+    and with `SDXL_MODELS` or `SDXL_CATALOG` what that says."""
     base_config: Reference = "stabilityai/stable-diffusion-xl-base-1.0"
     """Where a base checkpoint that is a single file gets its configuration and its tokenizers from."""
     refiner_config: Reference = "stabilityai/stable-diffusion-xl-refiner-1.0"
@@ -141,10 +140,13 @@ class Settings(BaseModel):
     c2pa_key: Path | None = None
     """A PEM file with that certificate's private key."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _no_refiner_of_another_base(cls, values: dict[str, object]) -> dict[str, object]:
-        return {"refiner": "none", **values} if values.get("base") or values.get("base_url") else values
+    def _no_refiner_of_another_base(cls, values: dict[str, object], validated: ModelWrapValidatorHandler[Self]) -> Self:
+        has_another = any(values.get(name) for name in ("models", "catalog", "base", "base_url"))
+        settings = validated({"refiner": "none", **values} if has_another else values)
+        settings.model_fields_set.intersection_update(values)  # what was given, and no more
+        return settings
 
     @field_validator("offload")
     @classmethod
@@ -192,6 +194,11 @@ class Settings(BaseModel):
         if value is not None and "preset" in info.data and info.data["preset"] is None:
             raise ValueError("SDXL_PRESET must say what kind of model it is")
         return value
+
+    @property
+    def has_catalog(self) -> bool:
+        """Whether there is more than the models of SDXL_BASE and SDXL_REFINER."""
+        return bool(self.models or self.catalog)
 
     @property
     def has_refiner(self) -> bool:

@@ -1,12 +1,15 @@
-"""Values of settings that have a form of their own: URLs, sizes of pictures, powers of two."""
+"""Values of settings that have a form of their own: folders, URLs, sizes of pictures, powers of two."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from sdxl.config.references import checked
 
 
 def _urls(value: object) -> tuple[str, ...]:
@@ -34,6 +37,31 @@ def _power_of_two(rows: int) -> int:
     return rows
 
 
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError("there is no such folder")
+    return path
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    return path
+
+
+def _checked_or_name(value: object, info: ValidationInfo) -> str:
+    try:
+        return checked(value)
+    except ValueError:
+        if not (info.data.get("models") or info.data.get("catalog")) or Path(str(value)).exists():
+            raise
+        return str(value)  # a name, which is looked up when the files have been seen
+
+
+Reference = Annotated[str, BeforeValidator(checked)]
+ReferenceOrName = Annotated[str, BeforeValidator(_checked_or_name)]
+Folder = Annotated[Path, AfterValidator(_folder)]
+File = Annotated[Path, AfterValidator(_file)]
 Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 Sizes = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_sizes)]  # (width, height)
 FixedRows = Annotated[int, Field(ge=2, le=64), AfterValidator(_power_of_two)]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from sdxl.config.references import UnusableFile
 from sdxl.config.settings import ConfigurationError, Settings, StageName
-from sdxl.files.folder import check_folder, check_vae_folder, check_weights, read_json
+from sdxl.files.folder import check_folder, check_vae_folder, check_weights, read_json, stage_of_folder
 from sdxl.files.header import read_header
-from sdxl.files.kinds import check_checkpoint, check_lora, check_vae
+from sdxl.files.kinds import check_checkpoint, check_lora, check_vae, stage_of
 from sdxl.files.own import DEFAULTS, LATENT_COLOURS, own_files, read_defaults
 from sdxl.files.sampling import sampling_of
 
@@ -52,17 +52,34 @@ def check_files(settings: Settings, stages: Iterable[StageName]) -> None:
             raise ConfigurationError(
                 f"{name}=none: there is no {stage} to serve; set {name} (where SDXL_BASE is set, none is the default)"
             )
-        with named(name, getattr(settings, stage)):
-            path = Path(getattr(settings, stage))
-            if path.exists():
-                check_stage(stage, path, brings_vae=settings.vae is not None)
-        config = Path(getattr(settings, f"{stage}_config"))
-        if path.is_file() and config.is_dir():
-            with named(f"{name}_CONFIG", config):
-                check_folder(stage, config, has_weights=False)
-        for lora, file in (settings.loras if stage == "base" else settings.refiner_loras).items():
-            with named("SDXL_LORAS" if stage == "base" else "SDXL_REFINER_LORAS", f"{lora}={file}"):
-                check_lora(read_header(file))
+        check_setting(settings, stage)
+        check_beside(settings, stage)
+
+
+def check_setting(settings: Settings, stage: StageName) -> None:
+    """Raises ConfigurationError unless SDXL_BASE or SDXL_REFINER is this stage's, with its configuration."""
+    name, reference = f"SDXL_{stage.upper()}", getattr(settings, stage)
+    path = Path(reference)
+    with named(name, reference):
+        if path.exists():
+            check_stage(stage, path, brings_vae=settings.vae is not None)
+    if path.is_file():
+        check_config(settings, stage)
+
+
+def check_config(settings: Settings, stage: StageName) -> None:
+    """Raises ConfigurationError for a folder that is not the configuration of this stage."""
+    config = Path(getattr(settings, f"{stage}_config"))
+    if config.is_dir():
+        with named(f"SDXL_{stage.upper()}_CONFIG", config):
+            check_folder(stage, config, has_weights=False)
+
+
+def check_beside(settings: Settings, stage: StageName) -> None:
+    """Raises ConfigurationError for a stage's LoRAs, a VAE and a distilled model that are none."""
+    for lora, file in (settings.loras if stage == "base" else settings.refiner_loras).items():
+        with named("SDXL_LORAS" if stage == "base" else "SDXL_REFINER_LORAS", f"{lora}={file}"):
+            check_lora(read_header(file))
     if settings.vae is not None and Path(settings.vae).exists():
         with named("SDXL_VAE", settings.vae):
             check_own_vae(Path(settings.vae))
@@ -80,18 +97,24 @@ def stages_here(settings: Settings) -> list[StageName]:
     return [stage for stage, is_here in here.items() if is_here]
 
 
-def check_stage(stage: StageName, path: Path, *, brings_vae: bool) -> None:
-    """Raises UnusableFile for anything but a stage's checkpoint, as a folder or in one file."""
+def check_stage(stage: StageName | None, path: Path, *, brings_vae: bool) -> StageName:
+    """Which stage's checkpoint it is, as a folder or in one file. Raises UnusableFile for anything else.
+
+    With a `stage`, also for the other one's.
+    """
     own = own_files(path)
     read_defaults(own.get(DEFAULTS))
     if LATENT_COLOURS in own:
         read_json(own[LATENT_COLOURS].parent, own[LATENT_COLOURS].name)
     if path.is_dir():
+        stage = stage or stage_of_folder(path)
         check_folder(stage, path, brings_vae=brings_vae)
-        return
+        return stage
     header = read_header(path)
+    stage = stage or stage_of(header)
     check_checkpoint(stage, header, brings_vae=brings_vae)
     sampling_of(header)
+    return stage
 
 
 def check_own_vae(path: Path) -> None:

@@ -25,11 +25,10 @@ def check_folder(stage: StageName, folder: Path, *, has_weights: bool = True, br
     """
     if not (folder / "model_index.json").is_file():
         raise UnusableFile("it has no model_index.json; the folder of a whole pipeline is needed")
-    index = read_json(folder, "model_index.json")
+    index, has = read_index(folder)
     pipeline = str(index.get("_class_name"))
     if not pipeline.startswith("StableDiffusionXL"):
         raise UnusableFile(f"its model_index.json is of {pipeline:.60}; StableDiffusionXLPipeline is needed")
-    has = {part for part, value in index.items() if isinstance(value, list) and value[0] is not None}
     if stage == "refiner" and "text_encoder" in has:
         raise wrong_stage("base")
     if stage == "base" and "text_encoder" not in has and index.get("requires_aesthetics_score"):
@@ -46,6 +45,17 @@ def check_folder(stage: StageName, folder: Path, *, has_weights: bool = True, br
         if has_weights and not (part == "vae" and brings_vae):
             check_weights(folder / part)
     _check_configurations(stage, folder)
+
+
+def read_index(folder: Path) -> tuple[dict[str, Any], set[str]]:
+    """A pipeline's model_index.json, and the parts that it has. Raises UnusableFile."""
+    index = read_json(folder, "model_index.json")
+    return index, {part for part, value in index.items() if isinstance(value, list) and value[:1] not in ([], [None])}
+
+
+def stage_of_folder(folder: Path) -> StageName:
+    """Whose checkpoint it is: the refiner's has no text encoder 1. Raises UnusableFile."""
+    return "base" if "text_encoder" in read_index(folder)[1] else "refiner"
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -25,18 +25,29 @@ LATENT_CHANNELS = 4
 FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 WEIGHTS = (".weight", "_a", "_b", "_w1", "_w2", "_t1", "_t2", ".diff")  # the last of LyCORIS
 LORA = r"(^|[._])lora[._]|\.(hada|lokr)_w[12]|\.(diff|w_norm)$"
+EMBEDDING = r"^(clip_[gl]|emb_params|string_to_param.*)$"
+# LoRAs of other models, by the names of their layers, or by the width of the text that their cross-attention takes.
+OTHERS_LAYERS = (
+    (r"(^|[._])(double_blocks|single_blocks|single_transformer_blocks)[._]", "Flux, or of a model of its kind"),
+    (r"(^|[._])joint_blocks[._]|[._]add_[qkv]_proj[._]", "Stable Diffusion 3"),
+)
+OTHERS_WIDTHS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2"}
+FROM_TEXT = re.compile(
+    r"attn2[._](processor[._])?to_[kv]([._]lora(_linear_layer)?[._](down|A)(\.\w+)?\.weight|\.hada_w1_b)$"
+)
 # What names are a sign of; the first that matches any name of a file counts.
 KINDS = (
     (r"(^|\.)joint_blocks\.", "Stable Diffusion 3"),
     (r"(^|\.)(double_blocks|single_blocks|single_transformer_blocks)\.", "Flux, or a model of its kind"),
-    (r"^cond_stage_model\.", "Stable Diffusion 1 or 2"),
-    (rf"^{UNET}label_emb\.", "a checkpoint of SDXL, which SDXL_BASE or SDXL_REFINER takes"),
+    (r"^cond_stage_model\.transformer\.", "Stable Diffusion 1"),
+    (r"^cond_stage_model\.", "Stable Diffusion 2"),
+    (rf"^{UNET}label_emb\.", "a checkpoint of SDXL, which SDXL_BASE, SDXL_REFINER or a folder checkpoints/ takes"),
     (r"^(control_model\.|controlnet_|lllite_)", "a ControlNet"),
     (r"^(image_proj|ip_adapter)\.", "an IP-Adapter"),
-    (LORA, "a LoRA, which SDXL_LORAS takes"),
-    (r"^(clip_[gl]|emb_params|string_to_param.*)$", "a textual inversion"),
+    (LORA, "a LoRA, which SDXL_LORAS or a folder loras/ takes"),
+    (EMBEDDING, "a textual inversion, which a folder embeddings/ takes"),
     (rf"^({UNET})?(input_blocks|down_blocks)\.", "a UNet alone, or another model's"),
-    (rf"^({VAE})?(encoder|decoder)\.conv_in\.", "a VAE, which SDXL_VAE takes"),
+    (rf"^({VAE})?(encoder|decoder)\.conv_in\.", "a VAE, which SDXL_VAE or a folder vae/ takes"),
     (r"text_model\.|transformer\.resblocks\.|^encoder\.block\.", "a text encoder alone"),
 )
 
@@ -62,6 +73,11 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     while shape and shape[-1] == 1:
         shape = shape[:-1]
     return shape
+
+
+def stage_of(header: Header) -> StageName:
+    """Whose checkpoint in one file it is, by its text encoders; the base's, if it is neither's."""
+    return "refiner" if header.has(PARTS["refiner"]["text_encoder_2"]) else "base"
 
 
 def check_checkpoint(stage: StageName, header: Header, *, brings_vae: bool) -> None:
@@ -115,14 +131,35 @@ def check_latents(channels: int | None) -> None:
 
 
 def check_lora(header: Header) -> None:
-    """Raises UnusableFile for what is no LoRA of any model. Whether it fits this one is seen when it is loaded."""
+    """Raises UnusableFile for what is no LoRA, or surely another model's. Whether it fits is seen when it is loaded."""
     if not any(re.search(LORA, name) for name in header.tensors):
         raise UnusableFile(f"it is {kind_of(header)}; a LoRA is needed")
+    if other := _other_model(header):
+        raise UnusableFile(f"it is a LoRA of {other}; one of SDXL is needed")
     if bundled := list(header.under("bundle_emb.")):
         raise UnusableFile(
             f"it brings a textual inversion with it ({some(bundled)}); write the LoRA without embeddings"
         )
     check_types(header, ("",))
+
+
+def check_embedding(header: Header) -> None:
+    """Raises UnusableFile for anything but a textual inversion of SDXL, which has vectors for text encoder 2."""
+    if "clip_g" not in header.tensors:
+        is_other = any(re.search(EMBEDDING, name) for name in header.tensors)
+        kind = "a textual inversion of another model" if is_other else kind_of(header)
+        raise UnusableFile(f"it is {kind}; a textual inversion of SDXL, with clip_g, is needed")
+
+
+def _other_model(header: Header) -> str | None:
+    """Which model a LoRA is of, if that is surely not SDXL."""
+    for name, tensor in header.tensors.items():
+        for pattern, model in OTHERS_LAYERS:
+            if re.search(pattern, name):
+                return model
+        if FROM_TEXT.search(name) and tensor.shape[1:] and tensor.shape[1] in OTHERS_WIDTHS:
+            return OTHERS_WIDTHS[tensor.shape[1]]
+    return None
 
 
 def check_types(header: Header, prefixes: tuple[str, ...]) -> None:

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from sdxl.request.fields import Number, StrictModel
 
 MAX_LORAS = 8
-LORA_NAME = r"[A-Za-z0-9_.-]{1,64}"  # it goes into a header, and into AUTOMATIC1111's <lora:name:scale>
+# It goes into lists, and into AUTOMATIC1111's <lora:name:scale>; no characters that end lines, or control them.
+LORA_NAME = r"[^<>:,\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}"
 MIN_SCALE, MAX_SCALE = -4, 4
 
 LoraName = Annotated[str, StringConstraints(pattern=rf"^{LORA_NAME}$")]
@@ -27,7 +28,7 @@ def _lora_files(value: object) -> dict[str, Path]:
             continue
         name, _, path = item.strip().partition("=")
         if not re.fullmatch(LORA_NAME, name) or not path.endswith(".safetensors"):
-            raise ValueError(f"{item.strip()} is not like name=path.safetensors, with a name of letters, digits, _ . -")
+            raise ValueError(f"{item.strip()} is not like name=path.safetensors, with a name without < > : ,")
         if name in files:
             raise ValueError(f"there are two LoRAs of the name {name}")
         files[name] = Path(path)

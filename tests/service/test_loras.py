@@ -163,7 +163,7 @@ def test_in_the_forms_of_pictures(mini: Studio, with_loras: Studio, diffusers_ow
 
 
 BAD: list[tuple[Any, str]] = [
-    ([{"name": STYLE}, {"name": "no"}], "loras"), ([{"name": "a b"}], "loras.0.name"), ([{}], "loras.0.name"),
+    ([{"name": STYLE}, {"name": "no"}], "loras"), ([{"name": "a:b"}], "loras.0.name"), ([{}], "loras.0.name"),
     ([{"name": STYLE, "scale": 4.1}], "loras.0.scale"), ([{"name": STYLE, "scale": "1"}], "loras.0.scale"),
     ([{"name": STYLE, "scale": None}], "loras.0.scale"), ([{"name": STYLE, "weight": 1}], "loras.0.weight"),
     ([{"name": STYLE}, {"name": STYLE}], "loras"), ([{"name": f"a{i}"} for i in range(9)], "loras"),

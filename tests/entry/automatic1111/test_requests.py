@@ -117,6 +117,7 @@ def test_an_interruption_ends_the_callers_jobs_only() -> None:
     [
         ("a cube <lora:style:0.8>", "a cube", [{"name": "style", "scale": 0.8}]),
         ("<lora:a.b:1>a <lora:c>cube", "a cube", [{"name": "a.b", "scale": 1.0}, {"name": "c", "scale": 1.0}]),
+        ("a <lora:Käse v1.5 (日本):1> cube", "a  cube", [{"name": "Käse v1.5 (日本)", "scale": 1.0}]),
         ("a cube <lora:style:0.5:0.5>", "a cube", [{"name": "style", "scale": 0.5}]),
         (" (a:1.2) <cube>", " (a:1.2) <cube>", None),
     ],

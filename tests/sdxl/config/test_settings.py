@@ -58,7 +58,7 @@ def test_variables_are_read() -> None:
         ("SDXL_COMPILE_SIZES", "1024", "SDXL_COMPILE_SIZES=1024: 1024 is not a size like 1024x1024"),
         ("SDXL_COMPILE_SIZES", "1024x1024,900x900", "900x900 is not a size like 1024x1024, in multiples of 8"),
         ("SDXL_LORAS", "style", "SDXL_LORAS=style: style is not like name=path.safetensors"),
-        ("SDXL_LORAS", "a b=x.safetensors", "SDXL_LORAS=a b=x.safetensors: a b=x.safetensors is not like"),
+        ("SDXL_LORAS", "a:b=x.safetensors", "SDXL_LORAS=a:b=x.safetensors: a:b=x.safetensors is not like"),
         ("SDXL_LORAS", "a=x.bin", "is not like name=path.safetensors"),
         (
             "SDXL_REFINER_LORAS",

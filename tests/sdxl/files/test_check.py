@@ -59,14 +59,14 @@ SD_1: State = {
 }
 SD_2: State = {"cond_stage_model.model.positional_embedding": torch.zeros(77, 8), FIRST: torch.zeros(8, 4, 3, 3)}
 FILES: dict[str, tuple[Callable[[State], State], str]] = {
-    "SD 1": (lambda _: SD_1, "it is Stable Diffusion 1 or 2; a whole checkpoint of SDXL's base is needed"),
-    "SD 2": (lambda _: SD_2, "it is Stable Diffusion 1 or 2"),
+    "SD 1": (lambda _: SD_1, "it is Stable Diffusion 1; a whole checkpoint of SDXL's base is needed"),
+    "SD 2": (lambda _: SD_2, "it is Stable Diffusion 2"),
     "SD 3": (lambda _: {f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": torch.zeros(3)}, "it is Stable Diffusion 3"),
     "Flux": (lambda _: {f"{UNET}double_blocks.0.img_attn.qkv.weight": torch.zeros(3)}, "it is Flux, or a model of"),
     "ControlNet": (lambda _: {"control_model.input_blocks.0.0.weight": torch.zeros(3)}, "it is a ControlNet"),
     "ControlNet-LLLite": (lambda _: {"lllite_unet_a.down.0.weight": torch.zeros(3)}, "it is a ControlNet"),
     "T5": (lambda _: {"encoder.block.0.layer.0.SelfAttention.q.weight": torch.zeros(3)}, "it is a text encoder alone"),
-    "LoRA": (lambda _: {"lora_unet_a.lora_down.weight": torch.zeros(3)}, "it is a LoRA, which SDXL_LORAS takes"),
+    "LoRA": (lambda _: {"lora_unet_a.lora_down.weight": torch.zeros(3)}, "it is a LoRA, which SDXL_LORAS or a folder"),
     "embedding": (lambda _: {"clip_g": torch.zeros(3), "clip_l": torch.zeros(3)}, "it is a textual inversion"),
     "something": (lambda _: {"a.b": torch.zeros(3)}, "it is something else, with a.b; a whole checkpoint"),
     "no text encoder 1": (without(TEXT_1), "it has no text_encoder; a whole checkpoint is needed"),
@@ -74,7 +74,7 @@ FILES: dict[str, tuple[Callable[[State], State], str]] = {
     "no text encoders": (without(TEXT_1, TEXT_2), "it has no text_encoder and no text_encoder_2; a whole"),
     "no VAE": (without(VAE), "it has no vae; a whole"),
     "only the encoder of a VAE": (without(f"{VAE}decoder."), "a VAE with its encoder and its decoder is needed"),
-    "a VAE alone": (only(VAE), "it is a VAE, which SDXL_VAE takes"),
+    "a VAE alone": (only(VAE), "it is a VAE, which SDXL_VAE or a folder vae/ takes"),
     "a UNet alone": (only(UNET), "it has no vae and no text_encoder and no text_encoder_2"),
     "a UNet alone, bare": (only(UNET, prefixed=False), "it is a UNet alone"),
     "inpainting": (wider(FIRST, 1, 5), "its UNet takes 9 channels, as for inpainting, and only those that take 4"),
@@ -136,10 +136,15 @@ def test_every_setting_that_names_a_file(tmp_path: Path, setting: str, name: str
 def test_other_files_where_a_vae_or_a_lora_is_wanted(files: Path, tmp_path: Path) -> None:
     lora = tmp_path / "lora.safetensors"
     save_file({"lora_unet_a.lora_down.weight": torch.zeros(1, 1)}, lora)
-    assert "it is a LoRA, which SDXL_LORAS takes; a VAE with its" in refusal("base", MINI / "base", vae=str(lora))
+    assert "it is a LoRA, which SDXL_LORAS or a folder loras/ takes; a VAE with its" in refusal(
+        "base", MINI / "base", vae=str(lora)
+    )
     whole = files / "base.safetensors"
     said = refusal("base", MINI / "base", loras=f"own={whole}")
-    assert "it is a checkpoint of SDXL, which SDXL_BASE or SDXL_REFINER takes; a LoRA is needed" in said
+    assert (
+        "it is a checkpoint of SDXL, which SDXL_BASE, SDXL_REFINER or a folder checkpoints/ takes; a LoRA is needed"
+        in said
+    )
     checked("base", MINI / "base", vae=str(whole))  # of which the VAE is taken
     taesd = folder(tmp_path / "taesd") / "vae"
     edit(taesd / "config.json", _class_name="AutoencoderTiny")

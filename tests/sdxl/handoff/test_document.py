@@ -66,7 +66,7 @@ def test_round_trip_of_loras() -> None:
 
 
 @pytest.mark.parametrize(
-    "loras", ['"style"', '[{"name": "a b"}]', '[{"name": "a", "scale": 4.5}]', '[{"name": "a", "scale": NaN}]', "[1]",
+    "loras", ['"style"', '[{"name": "a:b"}]', '[{"name": "a", "scale": 4.5}]', '[{"name": "a", "scale": NaN}]', "[1]",
               '[{"name": "a"}, {"name": "a"}]', '[{"name": "a", "path": "/etc"}]', "[" * 500]
 )  # fmt: skip
 def test_loras_that_are_none(loras: str) -> None:
