@@ -22,8 +22,9 @@ SETTLING = 0.1  # of the requests, the first, come to a cluster that is still em
 # The policy reads no tensor, so these have shapes and no numbers.
 LATENTS = torch.empty(1, 4, 1, 1, device="meta")
 CONDITIONING = {
-    rows: Conditioning(**{name: torch.empty(rows, 1, device="meta") for name in ("embeddings", "pooled", "time_ids")})
+    rows: Conditioning(embeddings=nothing, pooled=nothing, time_ids=nothing)
     for rows in (1, 2)
+    for nothing in [torch.empty(rows, 1, device="meta")]
 }
 
 

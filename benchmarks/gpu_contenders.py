@@ -144,7 +144,7 @@ class Relay:
                 device=device,
                 dtype=pipelines[stage].unet.dtype,
                 backend="torch",
-                loras=LoadedLoras(pipelines[stage], {}, {}),
+                loras=LoadedLoras(pipelines[stage]),
             )
             self._checkpoints[stage] = checkpoint
             # Each stage's start ends what may be compiled in a process; elsewhere it has one of its own.

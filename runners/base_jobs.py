@@ -21,6 +21,7 @@ from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffFields
 from sdxl.models.checkpoint import Checkpoint, with_sampler
 from sdxl.models.facts import VAE_FACTOR, Facts
+from sdxl.models.lora import Chosen
 from sdxl.request.fields import Pair
 from sdxl.request.limits import Limits
 from sdxl.request.requests import EditRequest, GenerationRequest
@@ -54,13 +55,14 @@ class BaseStage(Stage):
         sampler = samplers.make_sampler(wanted.scheduler, facts.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
         timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff)
+        loras = self.shelf.chosen(known, wanted.loras)
         guidance = GuidancePlan.of(wanted, sampler, sampler.timesteps)
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
 
         def prepare() -> Denoising:
             size = (wanted.height, wanted.width)
             checkpoint = self.there(known)
-            conditioning = base_conditioning(checkpoint, wanted, size, guidance.rows)
+            conditioning = base_conditioning(checkpoint, wanted, size, guidance.rows, loras)
             pipeline = with_sampler(checkpoint.pipeline, sampler)
             latents = pipeline.prepare_latents(
                 1,
@@ -74,8 +76,8 @@ class BaseStage(Stage):
 
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
-                return self._picture(known, wanted, latents)
-            return self._hand_off(known, wanted, latents, generator, cutoff)
+                return self._picture(known, loras, wanted, latents)
+            return self._hand_off(known, loras, wanted, latents, generator, cutoff)
 
         return self.job(
             known,
@@ -86,7 +88,7 @@ class BaseStage(Stage):
             timesteps=timesteps,
             decodes=wanted.refine == "none",
             limits=limits,
-            loras=wanted.loras,
+            loras=loras,
             steps_after=_refiner_steps(facts, wanted, cutoff),
         )
 
@@ -104,6 +106,7 @@ class BaseStage(Stage):
         facts = known.facts
         wanted = asked.with_defaults(facts.defaults, has_mask=mask is not None)
         facts.defaults.bounds.check(wanted)
+        loras = self.shelf.chosen(known, wanted.loras)
         sampler = samplers.make_sampler(wanted.scheduler, facts.scheduler_config)
         cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
         of_both = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength)
@@ -123,11 +126,12 @@ class BaseStage(Stage):
 
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
-                return self._picture(known, wanted, latents)
-            return self._hand_off(known, wanted, latents, generator, cutoff, mask)
+                return self._picture(known, loras, wanted, latents)
+            return self._hand_off(known, loras, wanted, latents, generator, cutoff, mask)
 
         return self.img2img_job(
             known,
+            loras,
             wanted,
             start,
             GuidancePlan.of(wanted, sampler, of_both),
@@ -142,12 +146,13 @@ class BaseStage(Stage):
         if width * height > limit:
             raise invalid_field("width", width, f"width x height of at most {limit} pixels together")
 
-    def _picture(self, known: Known, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
-        return self.picture(known, latents, self.told(known, wanted, wanted))
+    def _picture(self, known: Known, loras: Chosen, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
+        return self.picture(known, latents, self.told(known, loras, wanted, wanted))
 
     def _hand_off(
         self,
         known: Known,
+        loras: Chosen,
         wanted: Generation | Edit,
         latents: torch.Tensor,
         generator: torch.Generator,
@@ -163,7 +168,7 @@ class BaseStage(Stage):
             mask=mask,
         ).encode()
         self.metrics.handed_off(len(document), time.perf_counter() - begun)
-        meta = {"handoff": True, **self.told(known, wanted, wanted)}
+        meta = {"handoff": True, **self.told(known, loras, wanted, wanted)}
         return Frame(kind=Kind.RESULT, meta=meta, body=document)
 
     def _handoff_fields(self, known: Known, wanted: Generation | Edit, size: Pair, cutoff: int | None) -> HandOffFields:

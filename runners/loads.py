@@ -13,9 +13,10 @@ from typing import TypeVar
 from runners.bento_models import folder_of
 from runners.metrics import StageMetrics
 from runners.shelf import Known, Shelf
+from sdxl.config.references import UnusableFile
 from sdxl.config.settings import ConfigurationError, Settings, StageName
-from sdxl.errors import RelayError
-from sdxl.files.check import NO_MEMORY
+from sdxl.errors import RelayError, invalid_field
+from sdxl.files.check import NO_MEMORY, one_line
 from sdxl.models import checkpoint as checkpoints
 from sdxl.models.checkpoint import Checkpoint
 from sdxl.models.interrupt import Interruptible
@@ -26,6 +27,7 @@ from stepbatch.residence import Loaded, Parts
 
 SMOOTHING = 0.3  # weight of the newest load
 FIRST_GUESS_S = 10.0
+LORA_S = 0.2  # about what a LoRA takes; too little to be measured
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 T = TypeVar("T")
@@ -52,15 +54,17 @@ class Loads:
 
     def now(self, need: Need) -> Loaded:
         """A load that the caller waits for. Raises ConfigurationError."""
-        return in_own_thread(lambda: self._loaded(need)).result()
+        return in_own_thread(lambda: self._lora(need) if need.is_extra else self._loaded(need)).result()
 
     def parts(self, need: Need) -> Parts:
         """See `Loader`."""
+        if need.is_extra:
+            return {need: self._shelf.file_of(need).path.stat().st_size}
         return {need: self._sizes.get(need) or self._shelf.of(need).facts.size_bytes}
 
-    def seconds(self, need: Need) -> float:  # noqa: ARG002 (a Loader's)
+    def seconds(self, need: Need) -> float:
         """See `Loader`."""
-        return self.load_s
+        return LORA_S if need.is_extra else self.load_s
 
     def is_pinned(self, need: Need) -> bool:
         """See `Loader`."""
@@ -71,6 +75,8 @@ class Loads:
         self._leaving[need] = call
 
     def _timed(self, need: Need) -> Loaded:
+        if need.is_extra:
+            return self._lora(need)
         begun = time.perf_counter()
         known = self._shelf.of(need)
         try:
@@ -108,6 +114,18 @@ class Loads:
             self.load_s = time.perf_counter() - begun
         return Loaded(
             unet=unet, parts=parts, enter=lambda: self._enter(need, checkpoint), leave=lambda: self._leave(need)
+        )
+
+    def _lora(self, need: Need) -> Loaded:
+        file, loras = self._shelf.file_of(need), self.checkpoints[need.of_model].loras
+        try:
+            read = loras.read(file.path)
+        except (UnusableFile, OSError) as error:
+            raise invalid_field("loras", file.name, f"LoRAs that fit the model; {one_line(str(error))}") from error
+        self._shelf.read(file.fingerprint, read.digest)
+        key = need.extra
+        return Loaded(
+            parts={need: read.size_bytes}, enter=lambda: loras.add(key, read), leave=lambda: loras.remove(key)
         )
 
     def _as_answer(self, known: Known, error: ConfigurationError) -> RelayError:

@@ -11,11 +11,15 @@ from runners.metrics import StageMetrics
 from runners.probe import Probe
 from runners.shelf import Known, Shelf
 from runners.speed import measure, measuring_again
+from sdxl.config.references import UnusableFile
 from sdxl.config.settings import Settings, StageName
+from sdxl.errors import RelayError
+from sdxl.files.check import named
 from sdxl.handoff.offer import Offer, Status
 from sdxl.models.checkpoint import Checkpoint
 from sdxl.models.device import device_of, dtype_of
 from stepbatch.denoising import Conditioning
+from stepbatch.job import Need
 from stepbatch.residence import Residence
 
 logger = logging.getLogger("bentoml.sdxl_relay")
@@ -56,9 +60,21 @@ class StageModels:
         for known in self.shelf.pinned:
             if known is not first:
                 self.residence.put(known.need, self.loads.now(known.need))
+        for need in self.shelf.of_settings(first):
+            self._put_lora(need)
         self.measure_again: Callable[[], bool] = lambda: False
         """While there is nothing to do; whether there is more of it."""
         self._measuring = probe, settings, first
+
+    def _put_lora(self, need: Need) -> None:
+        file = self.shelf.file_of(need)
+        setting = "SDXL_LORAS" if file.stage == "base" else "SDXL_REFINER_LORAS"
+        with named(setting, f"{file.name}={file.path}"):
+            try:
+                self.residence.put(need, self.loads.now(need))
+            except RelayError as error:
+                raise UnusableFile(str(error.__cause__)) from error
+        logger.info("the LoRA %s is there", file.name)
 
     def tell(self, metrics: StageMetrics) -> None:
         """Lets all be counted, and measuring begin again when there is time."""

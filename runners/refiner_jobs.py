@@ -91,12 +91,14 @@ class RefinerStage(Stage):
         return self._job(known, wanted, start, limits)
 
     def _job(self, known: Known, wanted: HandOffFields | Refinement, start: Start, limits: Limits) -> StageJob:
+        loras = self.shelf.chosen(known, wanted.loras)
+
         def finish(latents: Tensor) -> Frame:
             settled = wanted if isinstance(wanted, Refinement) else None
-            return self.picture(known, latents, self.told(known, wanted, settled))
+            return self.picture(known, latents, self.told(known, loras, wanted, settled))
 
         guidance = GuidancePlan.of(wanted, start.sampler, start.timesteps)
-        return self.img2img_job(known, wanted, start, guidance, finish, decodes=True, limits=limits)
+        return self.img2img_job(known, loras, wanted, start, guidance, finish, decodes=True, limits=limits)
 
     def _read(self, document: bytes) -> HandOff:
         try:

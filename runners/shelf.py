@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,8 @@ from sdxl.handoff import document as handoff
 from sdxl.handoff.offer import Offer, OfferedFile, OfferedModel
 from sdxl.models.facts import Facts, facts_of
 from sdxl.models.labels import label
-from sdxl.request.loras import Adapters, Loras, adapters
+from sdxl.models.lora import Chosen
+from sdxl.request.loras import Loras
 from sdxl.request.settled import Card
 from stepbatch.job import Need
 
@@ -63,6 +64,7 @@ class Shelf:
         self._watched = Watched(settings)
         self._lock = threading.Lock()  # of who renews
         self._ever: dict[Need, Known] = {}  # also what is not offered any more, for jobs that wait for it
+        self._files: dict[Hashable, LoraFile] = {}  # that jobs have asked for
         self._unusable: dict[Need, str] = {}  # why they could not be loaded
         self._hashes: dict[str, str] = {}  # SHA-256 of whole files, by fingerprint
         self._state = self._look(self._watched.catalog)
@@ -127,10 +129,34 @@ class Shelf:
                 self._state = _State(catalog=state.catalog, known=others, faults=faults)
                 self._unusable[known.need] = faults[name]
 
-    def adapters(self, known: Known, loras: Loras) -> Adapters:
-        """Those of a request's that this stage applies. Raises RelayError (400) for a name that is not known."""
-        own = [lora.name for lora in loras or () if self.lora(lora.name) is not None]
-        return adapters(loras, own)
+    def chosen(self, known: Known, loras: Loras) -> Chosen:
+        """What this stage applies: the model's own LoRAs, and those of a request that are for this stage.
+
+        The folder's are for the base's UNet. Raises RelayError (400) for a name that is not known.
+        """
+        wanted = {lora.name: lora for lora in (*known.model.loras, *(loras or ()))}
+        found = []
+        for name, lora in sorted(wanted.items()):
+            file = self.lora(name)
+            if file is not None and not (known.model.kind == "refiner" and file.stage is None) and any(lora.scales):
+                key = name, file.fingerprint
+                self._files[key] = file
+                found.append((lora, key))
+        return Chosen(
+            unet=tuple((key, lora.scales[0]) for lora, key in found),
+            text=tuple((key, lora.scales[1]) for lora, key in found if lora.scales[1]),
+            names=tuple((lora.name, key) for lora, key in found),
+        )
+
+    def of_settings(self, known: Known) -> list[Need]:
+        """The LoRAs of this stage's setting, for this model."""
+        files = [file for files in self._state.catalog.loras.values() for file in files if file.stage == self._stage]
+        self._files |= {(file.name, file.fingerprint): file for file in files}
+        return [Need(known.need.model, (file.name, file.fingerprint)) for file in files]
+
+    def file_of(self, need: Need) -> LoraFile:
+        """The file of an extra."""
+        return self._files[need.extra]
 
     def read(self, fingerprint: str, sha256: str) -> None:
         """What a file's SHA-256 is, now that it was loaded."""

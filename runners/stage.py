@@ -31,13 +31,13 @@ from sdxl.errors import RelayError
 from sdxl.handoff.fields import HandOffFields
 from sdxl.models.checkpoint import Checkpoint, with_sampler
 from sdxl.models.facts import VAE_FACTOR
+from sdxl.models.lora import Chosen
 from sdxl.models.preview import running_latents
 from sdxl.request.limits import Limits
-from sdxl.request.loras import Loras
 from sdxl.request.settled import Edit, Generation, Refinement
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
-from stepbatch.job import Job
+from stepbatch.job import Job, Need
 from stepbatch.lead import OneTickAhead
 from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
 
@@ -125,7 +125,7 @@ class Stage(ABC):
         timesteps: Tensor,
         decodes: bool,
         limits: Limits,
-        loras: Loras,
+        loras: Chosen,
         steps_after: int = 0,
     ) -> StageJob:
         """A job of latents of `size` (height, width); `decodes` says whether its finish makes a picture.
@@ -136,14 +136,13 @@ class Stage(ABC):
         self._check_memory(height * VAE_FACTOR, width * VAE_FACTOR)
         return StageJob(
             known=known,
-            needs=(known.need,),
+            needs=(known.need, *(Need(known.need.model, key) for _, key in loras.names)),
             steps_after=steps_after,
             prepare=prepare,
             finish=finish,
             rows=guidance.rows,
             size=size,
             steps=len(timesteps),
-            adapters=self.shelf.adapters(known, loras),
             guided_steps=guidance.steps,
             finish_work=self.speed.decode_work_per_pixel * height * width if decodes else 0.0,
             is_low_priority=limits.is_low_priority,
@@ -170,6 +169,7 @@ class Stage(ABC):
     def img2img_job(
         self,
         known: Known,
+        loras: Chosen,
         wanted: HandOffFields | Refinement | Edit,
         start: Start,
         guidance: GuidancePlan,
@@ -188,7 +188,7 @@ class Stage(ABC):
             pipeline = with_sampler(checkpoint.img2img, start.sampler)
             latents, sampler = start.begin(pipeline)
             size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
-            conditioning = img2img_conditioning(checkpoint, wanted, size_px, guidance.rows)
+            conditioning = img2img_conditioning(checkpoint, wanted, size_px, guidance.rows, loras)
             state = denoising(pipeline, latents, start.timesteps, conditioning, start.generator, guidance)
             state.sampler = sampler
             return state
@@ -202,14 +202,16 @@ class Stage(ABC):
             timesteps=start.timesteps,
             decodes=decodes,
             limits=limits,
-            loras=wanted.loras,
+            loras=loras,
             steps_after=steps_after,
         )
 
-    def told(self, known: Known, wanted: Words, settled: Generation | Refinement | Edit | None) -> dict[str, Any]:
+    def told(
+        self, known: Known, loras: Chosen, wanted: Words, settled: Generation | Refinement | Edit | None
+    ) -> dict[str, Any]:
         """What a result's meta says beside its own: for the answer's headers, and for the picture's record."""
         checkpoint = self.there(known)
-        applied = checkpoint.loras.applied(wanted.loras)
+        applied = {name: checkpoint.loras.digests[key] for name, key in loras.names}
         told = {
             "truncated": truncated(checkpoint, wanted),
             "checkpoints": {self.NAME: checkpoint.digest},

@@ -1,7 +1,7 @@
 """The state of one job's denoising, and what it is conditioned on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,7 +23,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Conditioning:
-    """What the UNet is told besides latents and timestep.
+    """What the UNet is told besides latents and timestep. What `adapters` mean is the UNet's affair; () is nothing.
 
     A job with guidance has two rows, first the negative prompt's, then the prompt's; one without has one.
     Raises ValueError when the tensors differ in rows.
@@ -32,11 +32,14 @@ class Conditioning:
     embeddings: Tensor  # [rows, tokens, width]
     pooled: Tensor  # [rows, width]
     time_ids: Tensor  # [rows, 6] for the base model, [rows, 5] for the refiner
+    adapters: tuple[Hashable, ...] = ()  # what else the UNet adds to each row: one for each, or none at all
 
     def __post_init__(self) -> None:
         rows = [len(tensor) for tensor in (self.embeddings, self.pooled, self.time_ids)]
         if len(set(rows)) != 1:
             raise ValueError(f"embeddings, pooled and time_ids must have equally many rows, got {rows}")
+        if self.adapters and len(self.adapters) != rows[0]:
+            raise ValueError(f"{rows[0]} rows need as many adapters, got {len(self.adapters)}")
 
     @property
     def rows(self) -> int:
@@ -46,7 +49,12 @@ class Conditioning:
     @property
     def of_prompt(self) -> "Conditioning":
         """The prompt's row alone, the last; without a copy."""
-        return Conditioning(embeddings=self.embeddings[-1:], pooled=self.pooled[-1:], time_ids=self.time_ids[-1:])
+        return Conditioning(
+            embeddings=self.embeddings[-1:],
+            pooled=self.pooled[-1:],
+            time_ids=self.time_ids[-1:],
+            adapters=self.adapters[-1:],
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -19,7 +19,6 @@ from stepbatch.observer import Observer, Silent
 from stepbatch.pace import Pace
 from stepbatch.policy import Policy
 from stepbatch.stats import Stats
-from stepbatch.switch import Switch
 from stepbatch.tick import KeptStack, tick
 from stepbatch.turns import Turns
 
@@ -41,15 +40,12 @@ class Engine:
         max_jobs: int,
         seconds_per_work: float,
         observer: Observer | None = None,
-        switch: Callable[[Any], None] = lambda _: None,
         after_tick: Callable[[], None] = lambda: None,
         end_early: Callable[[bool], None] = lambda _: None,
         when_idle: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`switch` gives the model a job's adapters, before its preparation and before a tick, where they change.
-
-        `after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py). `end_early` tells
+        """`after_tick` is called when a tick's work has been given to the device (stepbatch/lead.py). `end_early` tells
         the model that nobody waits for the call under way (stepbatch/interrupt.py). `when_idle` is called while there
         are no jobs, each second until it says that it has nothing more to do.
         """
@@ -61,7 +57,6 @@ class Engine:
         self._jobs = HeldJobs(max_jobs, self._observer, self._pace.seconds, clock)
         self._turns = Turns(self._jobs, models, policy, clock)
         self._after_tick = after_tick
-        self._switch = Switch(switch)
         self._interrupt = Interrupt(end_early)
         self._when_idle = when_idle
         self._clock = clock  # in seconds
@@ -194,8 +189,7 @@ class Engine:
 
     def _prepare(self, job: Job[Any]) -> None:
         begun_at = self._clock()
-        switched = attempt(self._switch.to, job.adapters)
-        outcome = switched if isinstance(switched, Failure) else attempt(job.enter_denoising)
+        outcome = attempt(job.enter_denoising)
         job.prepared_at = self._clock()
         job.timings.queue_ms = _ms(begun_at - job.submitted_at)
         job.timings.prepare_ms = _ms(job.prepared_at - begun_at)
@@ -206,11 +200,6 @@ class Engine:
 
     def _tick(self, jobs: list[Job[Any]]) -> None:
         begun_at = self._clock()
-        switched = attempt(self._switch.to, jobs[0].adapters)
-        if isinstance(switched, Failure):
-            for job in jobs:
-                self._jobs.end(job, switched)
-            return
         unet = self._models.unet(jobs[0])
         assert unet is not None  # it was there before the choice, and goes only by `plan`
         outcomes = tick(unet, [job.denoising for job in jobs], self._stack)

@@ -67,7 +67,6 @@ class Job(Generic[T]):
     steps: int
     guided_steps: float = math.inf  # see Denoising
     needs: tuple[Need, ...] = (Need(None),)  # its model, then the extras
-    adapters: Hashable = ()  # what the model must be switched to for it (see `Switch`); () for nothing
     finish_work: float = 0.0  # of `finish`, in the unit of `remaining_work`
     is_low_priority: bool = False
     time_limit_s: float = math.inf  # from submission; a job that takes longer fails with DeadlinePassed
@@ -92,8 +91,8 @@ class Job(Generic[T]):
 
     @property
     def group(self) -> Hashable:
-        """On which all jobs of a tick must agree: the model, the latents' size and the adapters."""
-        return self.needs[0], self.size, self.adapters
+        """On which all jobs of a tick must agree: the model and the latents' size."""
+        return self.needs[0], self.size
 
     @property
     def pixels(self) -> int:

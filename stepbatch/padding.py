@@ -34,6 +34,7 @@ class PaddedUNet:
             embeddings=_padded(conditioning.embeddings, missing),
             pooled=_padded(conditioning.pooled, missing),
             time_ids=_padded(conditioning.time_ids, missing),
+            adapters=conditioning.adapters + conditioning.adapters[:1] * missing,
         )
         return self._unet(_padded(latents, missing), _padded(timesteps, missing), padded)[:wanted]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 from stepbatch.job import Job, Phase
 
 # Why a job had to wait while others were worked on.
-Reason = Literal["prepare", "finish", "load", "model", "size", "adapters", "rows"]
+Reason = Literal["prepare", "finish", "load", "model", "size", "rows"]
 
 
 class Policy(Protocol):
@@ -146,6 +146,4 @@ def reason_to_wait(job: Job[Any], phase: Phase, chosen: Sequence[Job[Any]]) -> R
         case _:
             if job.needs[0] != chosen[0].needs[0]:
                 return "model"
-            if job.size != chosen[0].size:
-                return "size"
-            return "adapters" if job.adapters != chosen[0].adapters else "rows"
+            return "size" if job.size != chosen[0].size else "rows"

@@ -1,6 +1,6 @@
 """One tick: one UNet call for many jobs, then each job's own guidance and sampler step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 import torch
@@ -26,7 +26,14 @@ def stacked(parts: list[Conditioning]) -> Conditioning:
         embeddings=torch.cat([part.embeddings for part in parts]),
         pooled=torch.cat([part.pooled for part in parts]),
         time_ids=torch.cat([part.time_ids for part in parts]),
+        adapters=_adapters(parts),
     )
+
+
+def _adapters(parts: list[Conditioning]) -> tuple[Hashable, ...]:
+    if not any(part.adapters for part in parts):
+        return ()
+    return tuple(adapter for part in parts for adapter in part.adapters or ((),) * part.rows)
 
 
 class KeptStack:

@@ -28,12 +28,19 @@ def without_tags(prompt: str) -> tuple[str, Loras]:
 
 
 def _wanted(tag: str) -> dict[str, Any]:
-    name, *scales = tag.split(":")
+    """As AUTOMATIC1111 reads it: `name:text encoders' scale:UNet's scale`; or `te=` and `unet=`, in any order.
+
+    Without the UNet's scale, it is the text encoders', and without both it is 1.
+    """
+    name, *others = tag.split(":")
+    named = dict(part.split("=", 1) for part in others if "=" in part)
+    plain = [part for part in others if "=" not in part]
     try:
-        numbers = [float(scale) for scale in scales]
+        text = float(named.pop("te", plain[0] if plain else 1.0))
+        unet = float(named.pop("unet", plain[1] if len(plain) > 1 else text))
     except ValueError:
-        numbers = []
-    if len(numbers) != len(scales) or len(set(numbers)) > 1:
-        allowed = "<lora:name:scale>, with one number as the scale for text encoders and UNet alike"
+        named["?"] = ""
+    if named or len(plain) > 2:
+        allowed = "<lora:name:scale> or <lora:name:scale of the text encoders:scale of the UNet>, with numbers"
         raise invalid_field("prompt", f"<lora:{tag}>", allowed)
-    return {"name": name, **({"scale": numbers[0]} if numbers else {})}
+    return {"name": name, "scale": unet, **({} if text == unet else {"text_encoder_scale": text})}

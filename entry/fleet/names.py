@@ -17,12 +17,12 @@ T = TypeVar("T", bound=OfferedFile)
 
 
 def each_once(things: Iterable[T]) -> list[T]:
-    """By name; of several, the first that tells its SHA-256."""
+    """By name, and in the order of the names; of several, the first that tells its SHA-256."""
     found: dict[str, T] = {}
     for thing in things:
         if thing.name not in found or (thing.sha256 and not found[thing.name].sha256):
             found[thing.name] = thing
-    return list(found.values())
+    return sorted(found.values(), key=lambda thing: thing.name.casefold())
 
 
 def model_named(wanted: str | None, offers: Sequence[Offer], field: str = "model") -> OfferedModel | None:

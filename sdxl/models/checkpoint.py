@@ -25,7 +25,7 @@ from sdxl.models.device import device_of, dtype_of
 from sdxl.models.distilled import add_distilled
 from sdxl.models.facts import BentoModel, Facts, facts_of
 from sdxl.models.labels import label
-from sdxl.models.lora import LoadedLoras, load_loras
+from sdxl.models.lora import LoadedLoras
 from sdxl.models.placement import place
 from sdxl.models.preview import LatentToRGB
 from sdxl.models.prompt_cache import PromptCache
@@ -53,7 +53,7 @@ class Checkpoint:
     @cached_property
     def prompts(self) -> PromptCache:
         """The text encoders, and what they have read."""
-        return PromptCache(self.pipeline, self.device, lambda: self.loras.active)
+        return PromptCache(self.pipeline, self.device, self.loras)
 
     @property
     def defaults(self) -> Defaults:
@@ -95,7 +95,7 @@ def load(
     shared: SharedParts | None = None,
     known_digest: str | None = None,
 ) -> Checkpoint:
-    """Loads a model for a stage, with the settings' LoRAs. Raises ConfigurationError for whatever cannot be loaded.
+    """Loads a model for a stage. Raises ConfigurationError for whatever cannot be loaded.
 
     `known_digest`: the checkpoint's, if its files have been read before.
     """
@@ -120,7 +120,7 @@ def load(
             device=device,
             dtype=dtype,
             backend=backend,
-            loras=load_loras(pipeline, stage, settings),
+            loras=LoadedLoras(pipeline),
         )
     _tell(checkpoint, stage, model, why, time.perf_counter() - begun)
     return checkpoint
@@ -129,12 +129,11 @@ def load(
 def _tell(checkpoint: Checkpoint, stage: StageName, model: Model, why_backend: str, seconds: float) -> None:
     """What an operator wants to see of it in the log."""
     logger.info(
-        "the %s is %s (digest %s), with %s VAE and %s",
+        "the %s is %s (digest %s), with %s VAE",
         stage,
         model.reference,
         checkpoint.digest[:10],
         model.vae or "its own",
-        f"the LoRAs {', '.join(checkpoint.loras.digests)}" if checkpoint.loras.digests else "no LoRAs",
     )
     on = "the CPU" if checkpoint.device == "cpu" else checkpoint.device
     dtype = str(checkpoint.dtype).removeprefix("torch.")

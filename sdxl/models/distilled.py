@@ -21,6 +21,7 @@ from sdxl.models.finite import check_finite
 from sdxl.models.hub import fetch_files
 from sdxl.models.labels import label
 from sdxl.models.lora_file import read_lora
+from sdxl.models.lora_names import layers_of
 
 LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' name, of a repository's only file
 logger = logging.getLogger("bentoml.sdxl_relay")
@@ -56,7 +57,7 @@ def _file(reference: str, bento_model: BentoModel) -> Path:
 
 @torch.no_grad()
 def _add_lora(pipeline: Any, path: Path) -> None:
-    for (part, name), changes in read_lora(path, pipeline).items():
+    for (part, name), changes in read_lora(path, layers_of(pipeline)).items():
         layer = getattr(pipeline, part).get_submodule(name)
         for change in changes:
             parameter, delta = change.delta(layer)

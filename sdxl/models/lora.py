@@ -1,116 +1,135 @@
-"""LoRAs in a stage's pipeline: loaded at start, and switched between jobs."""
+"""LoRAs in a model: each row of a UNet call has its own, and its low-rank part is added to that row alone.
+
+As S-LoRA (arXiv 2311.03285) and Punica (arXiv 2310.18547) do it for language models: the model's weights are the same
+for all rows, so rows with unlike LoRAs, and with none, share a call.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from sdxl.config.settings import Settings, StageName
-from sdxl.errors import invalid_field
-from sdxl.files.check import named
+from sdxl.models.changed_layer import ChangedLayer, Rows
 from sdxl.models.changes import Change
 from sdxl.models.lora_file import read_lora
-from sdxl.models.lora_names import Place
-from sdxl.request.loras import Adapters, Loras, adapters
+from sdxl.models.lora_names import Layers, Place, layers_of
+
+Adapters = tuple[tuple[Hashable, float], ...]
+"""LoRAs by their keys, each with its strength."""
 
 
-class ChangedLayer(nn.Module):
-    """A model's layer with the changes that are active, each with its strength."""
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The LoRAs of one job."""
 
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-        self.active: list[tuple[Change, float]] = []
+    unet: Adapters = ()
+    text: Adapters = ()
+    """Of the text encoders."""
+    names: tuple[tuple[str, Hashable], ...] = ()
+    """As the request has them, each with its key."""
 
-    def __getattr__(self, name: str) -> Any:
-        """The layer's own weight and sizes, which pipelines ask for."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("layer"), name)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's output, and what the changes add to it."""
-        output: Tensor = self.layer(x)
-        changed = output
-        for change, strength in self.active:
-            changed = changed + change.added(self.layer, x, output) * (strength * change.scale)
-        return changed
+NO_LORAS = Chosen()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadLora:
+    """A file's changes, on the model's device and in its dtype."""
+
+    changes: Mapping[Place, list[Change]]
+    digest: str
+    """SHA-256 of the file."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes: that of its tensors."""
+        changes = (change for here in self.changes.values() for change in here)
+        return sum(value.nbytes for change in changes for value in vars(change).values() if isinstance(value, Tensor))
 
 
 class LoadedLoras:
-    """The LoRAs of one stage. At first none is active; only the engine's thread switches them."""
+    """Those of one model. But for `read`, only the engine's thread calls it."""
 
-    def __init__(
-        self, pipeline: Any, changes: Mapping[str, Mapping[Place, list[Change]]], digests: Mapping[str, str]
-    ) -> None:
-        """`changes` has those of each LoRA by its name, and `digests` the SHA-256 of its file."""
-        self.digests = digests
-        self.active: Adapters = ()
-        by_place: dict[Place, dict[str, list[Change]]] = defaultdict(dict)
-        for name, of_places in changes.items():
-            for place, here in of_places.items():
-                by_place[place][name] = here
-        self._places = [(*_place(pipeline, *place), here) for place, here in by_place.items()]
+    def __init__(self, pipeline: Any) -> None:
+        self.digests: dict[Hashable, str] = {}
+        """SHA-256 of each file, by the LoRA's key."""
+        self._pipeline = pipeline
+        self._changed: dict[Place, ChangedLayer] = {}
+        self._is_in_unet = False
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over all names and files; empty if there are none."""
-        if not self.digests:
-            return ""
-        return hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()
+    @cached_property
+    def layers(self) -> Layers:
+        """The model's own; looked for before any LoRA is there."""
+        return layers_of(self._pipeline)
 
-    def chosen(self, loras: Loras) -> Adapters:
-        """Those of a request's that this stage has."""
-        return adapters(loras, self.digests)
+    def read(self, path: Path) -> ReadLora:
+        """From any thread. Raises UnusableFile for a file that does not fit."""
+        changes = read_lora(path, self.layers)
+        with path.open("rb") as file:
+            return ReadLora(changes=changes, digest=hashlib.file_digest(file, "sha256").hexdigest())
 
-    def applied(self, loras: Loras) -> dict[str, str]:
-        """The digests of `chosen`, by their names."""
-        return {name: self.digests[name] for name, _ in self.chosen(loras)}
+    def add(self, key: Hashable, lora: ReadLora) -> None:
+        """From now on, rows may have it."""
+        for place, changes in lora.changes.items():
+            if place not in self._changed:
+                self._changed[place] = ChangedLayer(self.layers.modules[place])
+            self._changed[place].changes[key] = changes
+        self.digests[key] = lora.digest
 
-    def switch(self, wanted: Adapters) -> None:
-        """Makes these the active ones, in the UNet and in the text encoders; it takes a few milliseconds.
+    def remove(self, key: Hashable) -> None:
+        """No row has it any more."""
+        self._take_out(["unet"])
+        del self.digests[key]
+        for place, changed in list(self._changed.items()):
+            changed.changes.pop(key, None)
+            changed.forget()
+            if not changed.changes:
+                del self._changed[place]
 
-        Where none of them changes a layer, the model has its own there, which is faster.
+    def for_rows(self, adapters: Sequence[Adapters]) -> None:
+        """Prepares the UNet for a call whose rows have these; () is none at all, for which its own layers are there.
+
+        Layers stay changed from call to call: changing them takes a few milliseconds.
         """
-        for parent, child, changed, changes in self._places:
-            changed.active = [(change, strength) for name, strength in wanted for change in changes.get(name, ())]
-            setattr(parent, child, changed if changed.active else changed.layer)
-        self.active = wanted
+        if any(adapters):
+            self._put_in(["unet"], Rows(adapters))
+            self._is_in_unet = True
+        elif self._is_in_unet:
+            self._take_out(["unet"])
 
+    @contextmanager
+    def for_text(self, adapters: Adapters) -> Iterator[None]:
+        """Lets the text encoders have these in the block; other models may have the same encoders."""
+        parts = ["text_encoder", "text_encoder_2"]
+        if not adapters:
+            yield
+            return
+        self._put_in(parts, Rows([adapters]))
+        try:
+            yield
+        finally:
+            self._take_out(parts)
 
-def load_loras(pipeline: Any, stage: StageName, settings: Settings) -> LoadedLoras:
-    """Loads those of the settings. Raises ConfigurationError for a file that is not there, or does not fit."""
-    files = settings.loras if stage == "base" else settings.refiner_loras
-    changes, digests = {}, {}
-    for name, path in files.items():
-        with named("SDXL_LORAS" if stage == "base" else "SDXL_REFINER_LORAS", f"{name}={path}"):
-            changes[name] = read_lora(path, pipeline)
-            digests[name] = _sha256(path)
-    return LoadedLoras(pipeline, changes, digests)
+    def _put_in(self, parts: Sequence[str], rows: Rows) -> None:
+        for (part, name), changed in self._changed.items():
+            if part in parts:
+                is_needed = changed.turn_to(rows)
+                self._set(part, name, changed if is_needed else changed.layer)
 
+    def _take_out(self, parts: Sequence[str]) -> None:
+        for (part, name), changed in self._changed.items():
+            if part in parts:
+                self._set(part, name, changed.layer)
+        self._is_in_unet = self._is_in_unet and "unet" not in parts
 
-def _place(pipeline: Any, part: str, name: str) -> tuple[nn.Module, str, ChangedLayer]:
-    """Where a layer is: its parent, its name there, and what is there in its place while it is changed."""
-    parent, _, child = name.rpartition(".")
-    model = getattr(pipeline, part)
-    return model.get_submodule(parent), child, ChangedLayer(model.get_submodule(name))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_loras(loras: Loras, known: Mapping[str, object]) -> None:
-    """Raises RelayError (400) for a name that is not known."""
-    for lora in loras or ():
-        if lora.name not in known:
-            allowed = ", ".join(sorted(known)) or "none, for the server has no LoRAs"
-            raise invalid_field("loras", lora.name, allowed)
+    def _set(self, part: str, name: str, module: nn.Module) -> None:
+        parent, child = self.layers.parents[part, name]
+        if parent._modules[child] is not module:
+            parent._modules[child] = module  # as setattr does, which looks at much more

@@ -28,7 +28,7 @@ from sdxl.models.changes import (
     weight_of,
 )
 from sdxl.models.finite import is_finite
-from sdxl.models.lora_names import PARTS, Place, places, split
+from sdxl.models.lora_names import Layers, Place, split
 
 PEFT_METADATA = "lora_adapter_metadata"  # of diffusers' files
 Roles = dict[str, Tensor]
@@ -36,8 +36,8 @@ Scaling = Callable[[int], float]
 """The factor of a change, by its rank, where the file has no alpha for it."""
 
 
-def read_lora(path: Path, pipeline: Any) -> dict[Place, list[Change]]:
-    """What the file changes in a pipeline's models.
+def read_lora(path: Path, layers: Layers) -> dict[Place, list[Change]]:
+    """What the file changes in a pipeline's layers.
 
     Raises UnusableFile unless every tensor of it is for a layer that they have, fits that, and holds only numbers.
     """
@@ -45,8 +45,8 @@ def read_lora(path: Path, pipeline: Any) -> dict[Place, list[Change]]:
     check_lora(header)
     settings = _peft_settings(header)
     found = {}
-    for (part, name), roles in _by_layer(load_file(path), pipeline).items():
-        layer = getattr(pipeline, part).get_submodule(name)
+    for (part, name), roles in _by_layer(load_file(path), layers).items():
+        layer = layers.modules[part, name]
         try:
             found[part, name] = changes_of(_as_weights(roles, layer), layer, _peft_scaling(settings, part, name))
         except (UnusableFile, RuntimeError, KeyError) as error:  # torch's of shapes, and half of what belongs together
@@ -114,8 +114,8 @@ def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     return tensor.reshape(shape)
 
 
-def _by_layer(tensors: Mapping[str, Tensor], pipeline: Any) -> dict[Place, Roles]:
-    known = places(pipeline)
+def _by_layer(tensors: Mapping[str, Tensor], layers: Layers) -> dict[Place, Roles]:
+    known = layers.places
     found: dict[Place, Roles] = defaultdict(dict)
     strange, homeless = [], []
     for name, tensor in tensors.items():
@@ -131,8 +131,9 @@ def _by_layer(tensors: Mapping[str, Tensor], pipeline: Any) -> dict[Place, Roles
         else:
             found[known[layer]][role] = tensor
     if homeless:
-        parts = ", ".join(part for part in PARTS if getattr(pipeline, part, None) is not None)
-        raise UnusableFile(f"it has {some(homeless)}, and this model's {parts} no such layer: it is another model's")
+        raise UnusableFile(
+            f"it has {some(homeless)}, and this model's {', '.join(layers.parts)} no such layer: it is another model's"
+        )
     if strange:
         raise UnusableFile(f"it has {some(strange)}, which cannot be applied: it is no change of a layer")
     return found

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from torch import nn
 
 from sdxl.files.original_layout import unet_names
 from sdxl.models.changes import LAYERS
@@ -47,9 +50,35 @@ def split(name: str) -> tuple[str, str] | None:
     return re.sub(r"(\.|_)to_out$", r"\1to_out\g<1>0", layer), SAME.get(role, role)
 
 
-def places(pipeline: Any) -> dict[str, Place]:
-    """The layers that can be changed, by each name that a file may have for them."""
-    return dict(_named(pipeline))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layers:
+    """A pipeline's layers that can be changed."""
+
+    places: Mapping[str, Place]
+    """By each name that a file may have for them."""
+    modules: Mapping[Place, nn.Module]
+    parents: Mapping[Place, tuple[nn.Module, str]]
+    """What each is in, and its name there."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts that the pipeline has."""
+        return sorted({part for part, _ in self.modules}, key=PARTS.index)
+
+
+def layers_of(pipeline: Any) -> Layers:
+    """Those that are there now."""
+    names = dict(_named(pipeline))
+    models = {part: getattr(pipeline, part) for part in PARTS if getattr(pipeline, part, None) is not None}
+    found = set(names.values())
+    return Layers(
+        places=names,
+        modules={(part, name): models[part].get_submodule(name) for part, name in found},
+        parents={
+            (part, name): (models[part].get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
+            for part, name in found
+        },
+    )
 
 
 def _named(pipeline: Any) -> Iterator[tuple[str, Place]]:

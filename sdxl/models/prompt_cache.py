@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from sdxl.catalog.entries import Embedding
 from sdxl.config.references import UnusableFile
 from sdxl.errors import invalid_field
 from sdxl.models.embeddings import Vectors, read_embedding, reading, words_in
+from sdxl.models.lora import Adapters, LoadedLoras
 
 KEPT = 128  # of SDXL's size, each is 0.6 MB in float32
 KEPT_EMBEDDINGS = 32  # each is some ten kilobytes
@@ -19,22 +20,19 @@ Known = Callable[[], Mapping[str, Embedding]]
 
 
 class PromptCache:
-    """Encodes prompts by a pipeline's own `encode_prompt`; not thread-safe.
+    """Encodes prompts by a pipeline's own `encode_prompt`, with LoRAs in its text encoders; not thread-safe."""
 
-    `adapters` says what the text encoders are changed by at present: a prompt is encoded anew for each.
-    """
-
-    def __init__(
-        self, pipeline: Any, device: str, adapters: Callable[[], Hashable] = lambda: (), kept: int = KEPT
-    ) -> None:
-        self._pipeline, self._device, self._adapters = pipeline, device, adapters
+    def __init__(self, pipeline: Any, device: str, loras: LoadedLoras, kept: int = KEPT) -> None:
+        self._pipeline, self._device, self._loras = pipeline, device, loras
         self._encode = lru_cache(maxsize=kept)(self._encode_anew)
         self._read = lru_cache(maxsize=KEPT_EMBEDDINGS)(self._read_anew)
         self.tell: Callable[[bool], None] = lambda _: None  # after each prompt: whether it was kept
         self.embeddings: Known = dict
         """The textual inversions that prompts may name at present."""
 
-    def encode(self, prompt: str, prompt_2: str | None, clip_skip: int | None) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, prompt: str, prompt_2: str | None, clip_skip: int | None, adapters: Adapters = ()
+    ) -> tuple[Tensor, Tensor]:
         """Embeddings [1, 77, width] and the pooled embedding [1, width]; without a `prompt_2`, `prompt` is both.
 
         Raises RelayError (400) for a textual inversion that does not fit this model.
@@ -42,7 +40,7 @@ class PromptCache:
         known = self.embeddings()
         named = tuple(known[name] for name in words_in((prompt, prompt_2), known))
         hits = self._encode.cache_info().hits
-        encoded = self._encode(prompt, prompt_2 or prompt, clip_skip, self._adapters(), named)
+        encoded = self._encode(prompt, prompt_2 or prompt, clip_skip, adapters, named)
         self.tell(self._encode.cache_info().hits > hits)
         return encoded
 
@@ -51,10 +49,11 @@ class PromptCache:
         prompt: str,
         prompt_2: str,
         clip_skip: int | None,
-        _adapters: Hashable,
+        adapters: Adapters,
         named: tuple[Embedding, ...],
     ) -> tuple[Tensor, Tensor]:
-        with reading(self._pipeline, {each.name: self._read(each) for each in named}) as (pipeline, written):
+        words = reading(self._pipeline, {each.name: self._read(each) for each in named})
+        with words as (pipeline, written), self._loras.for_text(adapters):
             embeddings, _, pooled, _ = pipeline.encode_prompt(
                 prompt=written(prompt),
                 prompt_2=written(prompt_2),

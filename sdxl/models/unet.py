@@ -16,6 +16,7 @@ from sdxl.config.settings import Settings
 from sdxl.models.attention import SHAPE, fastest_first, time_on_gpu
 from sdxl.models.checkpoint import Checkpoint
 from sdxl.models.facts import VAE_FACTOR
+from sdxl.models.lora import LoadedLoras
 from stepbatch.denoising import Conditioning
 from stepbatch.graphs import GraphedUNet
 from stepbatch.padding import PaddedUNet
@@ -61,7 +62,7 @@ def make_unet(checkpoint: Checkpoint, settings: Settings) -> UNet:
 
 
 def _of_settings(checkpoint: Checkpoint, settings: Settings) -> UNet:
-    plain = unet_of(checkpoint.pipeline.unet)
+    plain = with_loras(unet_of(checkpoint.pipeline.unet), checkpoint.loras)
     fixed = settings.fixed_rows
     other = PaddedUNet(plain, (fixed,)) if fixed else plain
     if settings.compile == "off":
@@ -70,8 +71,7 @@ def _of_settings(checkpoint: Checkpoint, settings: Settings) -> UNet:
     fast = plain if settings.compile == "graphs" else _compiled(checkpoint, len(counts) * len(sizes), settings)
     if _is_on_gpu(checkpoint):
         fast = GraphedUNet(fast)
-    # A LoRA's layers are in the model while it is active: compiled code and graphs are of the model without.
-    return UNetOfShapes(fast, other, counts=counts, sizes=sizes, holds=lambda: not checkpoint.loras.active)
+    return UNetOfShapes(with_loras(fast, checkpoint.loras), other, counts=counts, sizes=sizes)
 
 
 def _is_on_gpu(checkpoint: Checkpoint) -> bool:
@@ -90,6 +90,16 @@ def unet_of(model: Any) -> UNet:
             return_dict=False,
         )[0]
         return predicted
+
+    return call
+
+
+def with_loras(unet: UNet, loras: LoadedLoras) -> UNet:
+    """The UNet with what each row's LoRAs add to it. Without any, compiled code and graphs find it as they know it."""
+
+    def call(latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        loras.for_rows(conditioning.adapters)  # type: ignore[arg-type]
+        return unet(latents, timesteps, conditioning)
 
     return call
 

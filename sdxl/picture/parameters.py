@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sdxl.picture.record import AnyRecord
+from sdxl.request.loras import scale_text
 from sdxl.request.requests import EditRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS
 from sdxl.version import PRODUCT
@@ -53,7 +54,7 @@ class Parameters(BaseModel):
 def parameters_text(record: AnyRecord) -> str:
     """The text; its request must be settled."""
     request = record.request
-    loras = [f"<lora:{lora.name}:{lora.scale:g}>" for lora in request.loras or ()]
+    loras = [f"<lora:{lora.name}:{scale_text(lora)}>" for lora in request.loras or ()]
     lines = [" ".join([_printable(request.prompt), *loras])]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {_printable(request.negative_prompt)}")

@@ -17,8 +17,6 @@ LORA_NAME = r"[^<>:,\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}"
 MIN_SCALE, MAX_SCALE = -4, 4
 
 LoraName = Annotated[str, StringConstraints(pattern=rf"^{LORA_NAME}$")]
-Adapters = tuple[tuple[str, float], ...]
-"""Names with scales as the engine has them: jobs with equal ones share ticks. () for none."""
 
 
 def _lora_files(value: object) -> dict[str, Path]:
@@ -39,11 +37,22 @@ LoraFiles = Annotated[dict[str, Path], BeforeValidator(_lora_files)]
 """What the settings have: `name=path.safetensors`, separated by commas."""
 
 
+Scale = Annotated[Number, Field(ge=MIN_SCALE, le=MAX_SCALE)]
+
+
 class Lora(StrictModel):
     """One of the LoRAs of the settings, with the factor that its change to the weights is multiplied by."""
 
     name: LoraName
-    scale: Annotated[Number, Field(ge=MIN_SCALE, le=MAX_SCALE)] = 1.0
+    scale: Scale = 1.0
+    """The UNet's, and without another the text encoders' too."""
+    text_encoder_scale: Scale | None = None
+    """The text encoders'; without it, `scale`."""
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """The UNet's and the text encoders'."""
+        return self.scale, self.scale if self.text_encoder_scale is None else self.text_encoder_scale
 
 
 def _as_tuple(value: object) -> object:
@@ -68,6 +77,10 @@ LORAS_SCHEMA = {
                 "properties": {
                     "name": {"type": "string", "pattern": f"^{LORA_NAME}$"},
                     "scale": {"type": "number", "minimum": MIN_SCALE, "maximum": MAX_SCALE, "default": 1.0},
+                    "text_encoder_scale": {
+                        "anyOf": [{"type": "number", "minimum": MIN_SCALE, "maximum": MAX_SCALE}, {"type": "null"}],
+                        "default": None,
+                    },
                 },
                 "required": ["name"],
                 "additionalProperties": False,
@@ -86,9 +99,10 @@ Loras = Annotated[
 """None, also for an empty list, is none at all."""
 
 
-def adapters(loras: Iterable[Lora] | None, known: Iterable[str]) -> Adapters:
-    """Those of the LoRAs that are known and do something, in one order, so that the request's makes no difference."""
-    return tuple(sorted((lora.name, lora.scale) for lora in loras or () if lora.name in known and lora.scale != 0))
+def scale_text(lora: Lora) -> str:
+    """As AUTOMATIC1111 has it in a tag: one number, or the text encoders' and the UNet's."""
+    unet, text = lora.scales
+    return f"{unet:g}" if unet == text else f"{text:g}:{unet:g}"
 
 
 def applied_text(loras: Iterable[Lora], by_stage: Mapping[str, Iterable[str]]) -> str:
@@ -96,5 +110,5 @@ def applied_text(loras: Iterable[Lora], by_stage: Mapping[str, Iterable[str]]) -
     told = []
     for lora in loras:
         stages = [stage for stage, names in by_stage.items() if lora.name in names]
-        told.append(f"{lora.name}={lora.scale:g} ({' + '.join(stages) or 'nowhere'})")
+        told.append(f"{lora.name}={scale_text(lora)} ({' + '.join(stages) or 'nowhere'})")
     return ", ".join(told)

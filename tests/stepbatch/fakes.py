@@ -1,7 +1,7 @@
 """A false UNet, a small false sampler, and jobs made of them, for all tests of the engine."""
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -142,7 +142,6 @@ def make_job(
     is_low_priority: bool = False,
     time_limit_s: float = math.inf,
     on_step: Callable[[int, int], None] | None = None,
-    adapters: Hashable = (),
     needs: tuple[Need, ...] = (Need(None),),
 ) -> Job[Tensor]:
     """A job whose result is its final latents."""
@@ -166,7 +165,6 @@ def make_job(
         is_low_priority=is_low_priority,
         time_limit_s=time_limit_s,
         on_step=on_step,
-        adapters=adapters,
         needs=needs,
     )
 

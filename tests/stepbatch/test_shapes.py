@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -52,13 +54,12 @@ def test_the_fast_one_sees_one_dtype_of_timesteps() -> None:
     assert seen == [(torch.float32, [981.0, 961.0]), (torch.float32, [981.5, 961.25])]
 
 
-def test_while_the_fast_one_does_not_hold_the_other_is_called() -> None:
+def test_rows_with_adapters_go_to_the_other() -> None:
     fast, other = FalseUNet(), FalseUNet()
-    holds = False
-    unet = UNetOfShapes(fast, other, counts=(2,), sizes=[(4, 4)], holds=lambda: holds)
-    unet(*inputs(2, (4, 4)))
-    holds = True
-    unet(*inputs(2, (4, 4)))
+    unet = UNetOfShapes(fast, other, counts=(2,), sizes=[(4, 4)])
+    latents, timesteps, conditioning = inputs(2, (4, 4))
+    unet(latents, timesteps, replace(conditioning, adapters=((), "a LoRA")))
+    unet(latents, timesteps, replace(conditioning, adapters=((), ())))
     assert (fast.rows, other.rows) == ([2], [2])
 
 

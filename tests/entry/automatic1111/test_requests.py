@@ -119,20 +119,24 @@ def test_an_interruption_ends_the_callers_jobs_only() -> None:
         ("<lora:a.b:1>a <lora:c>cube", "a cube", [{"name": "a.b", "scale": 1.0}, {"name": "c", "scale": 1.0}]),
         ("a <lora:Käse v1.5 (日本):1> cube", "a  cube", [{"name": "Käse v1.5 (日本)", "scale": 1.0}]),
         ("a cube <lora:style:0.5:0.5>", "a cube", [{"name": "style", "scale": 0.5}]),
+        ("a <lora:style:0.5:1> cube", "a  cube", [{"name": "style", "scale": 1.0, "text_encoder_scale": 0.5}]),
+        ("a <lora:style:unet=0.2> cube", "a  cube", [{"name": "style", "scale": 0.2, "text_encoder_scale": 1.0}]),
+        ("a <lora:style:te=0:unet=1> cube", "a  cube", [{"name": "style", "scale": 1.0, "text_encoder_scale": 0.0}]),
         (" (a:1.2) <cube>", " (a:1.2) <cube>", None),
     ],
 )
 def test_loras_are_taken_from_the_prompt(prompt: str, text: str, loras: list[dict[str, Any]] | None) -> None:
     (request,) = Txt2Img(prompt=prompt).requests([5])
     assert request.prompt == text
-    assert (request.loras and [lora.model_dump() for lora in request.loras]) == loras
+    assert (request.loras and [lora.model_dump(exclude_none=True) for lora in request.loras]) == loras
     (request,) = Txt2Img(prompt=prompt, disable_extra_networks=True).requests([5])
     assert (request.prompt, request.loras) == (text, None)
 
 
 @pytest.mark.parametrize(
     "prompt",
-    ["<lora:a:1>", "x <lora:a:9>", "x <lora:a:1:0.5>", "x <lora:a:b>", "x <lora:>", "x <lora:a> <lora:a>",
+    ["<lora:a:1>", "x <lora:a:9>", "x <lora:a:1:0.5:2>", "x <lora:a:1:x>",
+     "x <lora:a:te=1:dyn=8>", "x <lora:a:b>", "x <lora:>", "x <lora:a> <lora:a>",
      "x <lora:a:nan>", "x " + "".join(f"<lora:a{i}>" for i in range(9))],
 )  # fmt: skip
 def test_tags_that_mean_nothing_are_refused(prompt: str) -> None:

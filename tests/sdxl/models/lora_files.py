@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sdxl.models.lora import LoadedLoras
 from tests.sdxl.models.original_layout import unet_name
 
 RANK = 4
@@ -86,3 +87,11 @@ def random_layers(pipeline: Any, parts: Iterable[str], seed: int, modules: str =
 def _saved(path: Path, tensors: dict[str, Tensor]) -> Path:
     save_file(tensors, path)
     return path
+
+
+def loaded(pipeline: Any, **files: Path) -> LoadedLoras:
+    """Those files, under their names."""
+    loras = LoadedLoras(pipeline)
+    for name, path in files.items():
+        loras.add(name, loras.read(path))
+    return loras

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sdxl.config.references import UnusableFile
+from sdxl.models.changed_layer import ChangedLayer, Rows
 from sdxl.models.changes import Decomposed
-from sdxl.models.lora import ChangedLayer
 from sdxl.models.lora_file import Roles, changes_of
 
 Array = NDArray[np.float32]
@@ -99,10 +99,13 @@ def scale_of(alpha: float | None) -> float:
     return 1.0 if alpha is None else (alpha or RANK) / RANK
 
 
-def changed(layer: nn.Module, roles: Roles, strength: float) -> ChangedLayer:
+def changed(layer: nn.Module, roles: Roles, strength: float, x: Tensor) -> Tensor:
+    """What the layer gives for x, each row of which is changed."""
     made = ChangedLayer(layer)
-    made.active = [(change, strength) for change in changes_of(roles, layer, lambda _: 1.0)]
-    return made
+    made.changes["a"] = changes_of(roles, layer, lambda _: 1.0)
+    made.turn_to(Rows([(("a", strength),)] * len(x)))
+    output: Tensor = made(x)
+    return output
 
 
 @torch.no_grad()
@@ -112,7 +115,7 @@ def assert_is(layer: nn.Module, roles: Roles, added: dict[str, Array], size: tup
         other = copy.deepcopy(layer)
         for name, change in added.items():
             getattr(other, name).add_(strength * torch.as_tensor(change))
-        torch.testing.assert_close(changed(layer, roles, strength)(x), other(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(changed(layer, roles, strength, x), other(x), rtol=1e-4, atol=1e-4)
     for each in changes_of(roles, layer, lambda _: 1.0):
         name, delta = each.delta(layer)
         torch.testing.assert_close(each.scale * delta, torch.as_tensor(added[name]), rtol=1e-4, atol=1e-4)
@@ -179,7 +182,7 @@ def test_peft_computes_the_same(kind: str, name: str) -> None:
     names = {"lora_A.default.weight": "down", "lora_B.default.weight": "up",
              "lora_magnitude_vector.default.weight": "magnitude"}  # fmt: skip
     roles = {names.get(n, n.removesuffix(".default")): p for n, p in named.items()}
-    got = changed(layer, {**roles, "alpha": torch.tensor(2.0)}, 1.0)(drawn(*size))
+    got = changed(layer, {**roles, "alpha": torch.tensor(2.0)}, 1.0, drawn(*size))
     torch.testing.assert_close(got, wrapped(drawn(*size)), rtol=1e-4, atol=1e-4)
 
 
@@ -245,4 +248,4 @@ def test_dora_leaves_the_layer_when_its_lengths_are_the_layers_own() -> None:
     (change,) = changes_of(roles, layer, lambda _: 1.0)
     assert isinstance(change, Decomposed)
     x = drawn(*size)
-    torch.testing.assert_close(changed(layer, roles, 1.0)(x), layer(x))
+    torch.testing.assert_close(changed(layer, roles, 1.0, x), layer(x))

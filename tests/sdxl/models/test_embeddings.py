@@ -16,6 +16,7 @@ from sdxl.catalog.entries import Embedding
 from sdxl.config.references import UnusableFile
 from sdxl.errors import RelayError
 from sdxl.models.embeddings import read_embedding, words_in
+from sdxl.models.lora import LoadedLoras
 from sdxl.models.prompt_cache import PromptCache
 from tests.conftest import MINI
 
@@ -40,7 +41,7 @@ def written(pipeline: Any, path: Path, words: str, keys: tuple[str, str] = ("cli
 
 @pytest.fixture
 def prompts(pipeline: Any, tmp_path: Path) -> Iterator[PromptCache]:
-    cache = PromptCache(pipeline, "cpu")
+    cache = PromptCache(pipeline, "cpu", LoadedLoras(pipeline))
     known = {
         name: Embedding(name=name, path=written(pipeline, tmp_path / f"{name}.safetensors", words), fingerprint=words)
         for name, words in (("thing", "red cube"), ("thing-2", "blue sphere"), ("my style (v1.0)", "green"))
@@ -119,7 +120,7 @@ def test_what_does_not_fit_is_named(pipeline: Any, tmp_path: Path, tensors: dict
     save_file(tensors, path)
     with pytest.raises(UnusableFile, match=why):
         read_embedding(path, pipeline)
-    cache = PromptCache(pipeline, "cpu")
+    cache = PromptCache(pipeline, "cpu", LoadedLoras(pipeline))
     cache.embeddings = lambda: {"a": Embedding(name="a", path=path, fingerprint="")}
     with pytest.raises(RelayError, match=f'^prompt: got "a"; allowed: words without .*{why}') as raised:
         cache.encode("draw a red cube", None, None)

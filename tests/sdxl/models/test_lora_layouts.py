@@ -18,15 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.full_size import models
-from sdxl.config.settings import MINI, Settings
+from sdxl.config.settings import MINI
 from sdxl.files.original_layout import unet_names
 from sdxl.models.changes import LAYERS, LowRank
-from sdxl.models.lora import LoadedLoras, load_loras
 from sdxl.models.lora_file import read_lora
-from sdxl.models.lora_names import Place
-from tests.sdxl.models.lora_files import KOHYA_PREFIX, Named, random_layers
+from sdxl.models.lora_names import Place, layers_of
+from tests.sdxl.models.lora_files import KOHYA_PREFIX, Named, loaded, random_layers
 from tests.sdxl.models.original_layout import unet_name
-from tests.sdxl.models.test_lora import outputs
+from tests.sdxl.models.test_lora import assert_near, outputs
 
 ALL = ("unet", "text_encoder", "text_encoder_2")
 UNET = ("unet",)
@@ -128,7 +127,7 @@ def written(path: Path, layers: list[Named], layout: Layout, **tensors: Tensor) 
 def test_every_layout_names_the_same_layers(pipeline: Any, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     layout = LAYOUTS[name]
     layers = [(part, module, a.to(dtype), b.to(dtype)) for part, module, a, b in random_layers(pipeline, layout[0], 1)]
-    found = read_lora(written(tmp_path / "lora.safetensors", layers, layout), pipeline)
+    found = read_lora(written(tmp_path / "lora.safetensors", layers, layout), layers_of(pipeline))
     assert len(found) == len(layers) > 10
     for part, module, down, up in layers:
         (change,) = found[part, module]
@@ -161,7 +160,7 @@ def test_each_layer_of_a_kohya_file_has_its_own_alpha(pipeline: Any, tmp_path: P
               for part, module, down, up in random_layers(pipeline, ALL, 1)]  # fmt: skip
     own = alphas(layers)
     tensors = {f"{kohya(*place)}.alpha": torch.tensor(alpha) for place, alpha in own.items()}
-    found = read_lora(written(tmp_path / "lora.safetensors", layers, LAYOUTS["kohya"], **tensors), pipeline)
+    found = read_lora(written(tmp_path / "lora.safetensors", layers, LAYOUTS["kohya"], **tensors), layers_of(pipeline))
     for part, module, down, up in layers:
         (change,) = found[part, module]
         want = own[part, module] / len(down) * (up @ down)
@@ -181,10 +180,9 @@ def test_diffusers_metadata_of_alphas(pipeline: Any, tmp_path: Path, is_rank_sta
     save_file(load_file(path), path, metadata=metadata)
     reference = StableDiffusionXLPipeline.from_pretrained(MINI / "base", add_watermarker=False)
     reference.load_lora_weights(str(path), adapter_name="a")
-    loras = switched(pipeline, path)
-    for got, want in zip(outputs(pipeline), outputs(reference), strict=True):
-        torch.testing.assert_close(got, want)
-    loras.switch(())
+    ours = outputs(pipeline, loaded(pipeline, a=path), (("a", 1.0),))
+    for got, want in zip(ours, outputs(reference), strict=True):
+        assert_near(got, want)
 
 
 def test_the_text_projection(pipeline: Any, tmp_path: Path) -> None:
@@ -196,13 +194,6 @@ def test_the_text_projection(pipeline: Any, tmp_path: Path) -> None:
     save_file(tensors, path)
     reference = StableDiffusionXLPipeline.from_pretrained(MINI / "base", add_watermarker=False)
     reference.text_encoder_2.text_projection.weight.data += up @ down
-    loras = switched(pipeline, path)
-    for got, want in zip(outputs(pipeline), outputs(reference), strict=True):
-        torch.testing.assert_close(got, want)
-    loras.switch(())
-
-
-def switched(pipeline: Any, path: Path) -> LoadedLoras:
-    loras = load_loras(pipeline, "base", Settings.model_validate({"loras": f"a={path}"}))
-    loras.switch((("a", 1.0),))
-    return loras
+    ours = outputs(pipeline, loaded(pipeline, a=path), (("a", 1.0),))
+    for got, want in zip(ours, outputs(reference), strict=True):
+        assert_near(got, want)
