@@ -89,7 +89,10 @@ class Catalog:
     vaes: Mapping[str, VaeFile] = field(default_factory=dict)
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
-    """Why a file is not offered, in one line, by its path below the folder of models."""
+    """Why something is not offered, in one line: by the path of a file below the folder of models, by a setting, or by
+    a field of catalog.yaml."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """The same by the name that a model or a LoRA would have."""
     default: str
     """The model of requests that name none. While its file is replaced, it may be among the faults."""
     refiner: str | None = None
@@ -106,8 +109,3 @@ class Catalog:
     def of_kind(self, kind: StageName) -> list[Model]:
         """The models that can be this stage."""
         return [model for model in self.models.values() if model.kind == kind]
-
-    def fault_of(self, name: str) -> str | None:
-        """Why a model or LoRA that a file would have under this name is not offered."""
-        ends = (f"/{name}", f"/{name}.safetensors")
-        return next((fault for path, fault in self.faults.items() if f"/{path}".endswith(ends)), None)

@@ -20,19 +20,22 @@ REFERENCES: Mapping[str, Expected] = {"vae": "vae", "distilled": "weights"}
 
 def scan(settings: Settings, sources: Sources, listing: Listing, looks: Looks) -> Catalog:
     """The catalog; what was wrong with the names in `sources` is among its faults."""
-    faults = {**listing.faults, **sources.faults, **sources.problems}
+    faults, missing = {**listing.faults, **sources.faults, **sources.problems}, dict(sources.missing)
     loras = _loras(settings, listing, looks, faults)
+    for name, path in listing.found["loras"].items():
+        if name not in loras:
+            missing[name] = faults[listing.shown(path)]
     refiners = {sources.refiner, *(source.stated.refiner for source in sources.models.values())}
     models = {}
     for name, source in sorted(sources.models.items()):
         model, fault = _model(name, source, settings, looks, is_refiner=name in refiners)
-        missing = next((lora.name for lora in model.loras if lora.name not in loras), None)
-        if fault is None and missing is not None:
-            fault = f"its LoRA {missing} cannot be loaded"
+        unusable = next((lora.name for lora in model.loras if lora.name not in loras), None)
+        if fault is None and unusable is not None:
+            fault = f"its LoRA {unusable} cannot be loaded"
         if fault is None:
             models[name] = model
         else:
-            faults[source.shown] = fault
+            faults[source.shown] = missing[name] = fault
     bases = [name for name, model in models.items() if model.kind == "base"]
     default = sources.default or next(iter(bases), "")
     if default in models and default not in bases:
@@ -47,6 +50,7 @@ def scan(settings: Settings, sources: Sources, listing: Listing, looks: Looks) -
             for name, path, its in found["embeddings"]
         },
         faults=dict(sorted(faults.items())),
+        missing=missing,
         default=default,
         refiner=sources.refiner,
     )

@@ -51,6 +51,8 @@ class Sources:
     """By the setting or the field of catalog.yaml at fault."""
     faults: dict[str, str] = field(default_factory=dict)
     """Why a file is not offered, by its path."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Why a model is not among `models`, by its name."""
 
 
 def sources_of(settings: Settings, stated: Stated, file: Path | None, listing: Listing) -> Sources:
@@ -101,7 +103,9 @@ def _add_stated(found: Sources, name: str, stated: StatedModel, file: Path, list
         config=resolved("config", stated.config),
     )
     found.problems |= problems
-    if not problems:
+    if problems:
+        found.missing[name] = "; ".join(problems.values())
+    else:
         found.models[name] = source
 
 
@@ -118,7 +122,8 @@ def _name_loras(found: Sources, stated: Stated, file: str, known: Iterable[str])
     for name, model in stated.models.items():
         for lora in model.loras or ():
             if lora.name not in known:
-                found.problems[f"{file}: models.{name}.loras"] = _unknown("LoRA", lora.name, known)
+                problem = _unknown("LoRA", lora.name, known)
+                found.problems[f"{file}: models.{name}.loras"] = found.missing[name] = problem
                 found.models.pop(name, None)
 
 
@@ -147,7 +152,8 @@ def _add_setting(found: Sources, settings: Settings, stage: StageName) -> str:
     try:
         checked(reference)
     except ValueError:
-        found.problems[f"{setting}={reference}"] = _unknown("checkpoint and no model", reference, found.models)
+        problem = _unknown("checkpoint and no model", reference, found.models)
+        found.problems[f"{setting}={reference}"] = found.missing[reference] = problem
         return reference
     name = cleaned(name_of(reference, stage))
     if stage == "refiner" and name in found.models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from sdxl.catalog.names import cleaned
+from sdxl.catalog.names import MAX_CHARACTERS, cleaned
 from sdxl.config.presets import PresetName
 from sdxl.config.settings import ConfigurationError
 from sdxl.errors import shorten
@@ -23,9 +24,10 @@ FILE = "catalog.yaml"
 
 
 def _name(name: str) -> str:
-    if not name or cleaned(name) != name:
-        raise ValueError("a name without < > : , of up to 200 printable characters")
-    return name
+    composed = unicodedata.normalize("NFC", name)
+    if not name or len(name) > MAX_CHARACTERS or cleaned(name) != composed:
+        raise ValueError(f"a name without < > : , of up to {MAX_CHARACTERS} printable characters")
+    return composed
 
 
 class StatedModel(StrictModel):

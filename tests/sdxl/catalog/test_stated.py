@@ -98,6 +98,7 @@ ERRORS = {
     "models: {plain: {distilled: a/b}}": "models.plain: distilled needs preset, which says what kind of model it is",
     "models: {plain: {resident: yes}}": "models.plain.resident: got true; allowed: 'by_need' or 'always'",
     "models: {'a:b': {checkpoint: a/b}}": 'models.a:b: got "a:b"; allowed: a name without < > : ,',
+    f"models: {{{'x' * 201}: {{checkpoint: a/b}}}}": f"models.{'x' * 201}: got a text of 201 characters; allowed: a",
     "models: {other: {}}": "models.other: there is no file other; there are anime/dream, plain, refine, rest;",
     "models: {plian: {}}": "models.plian: there is no file plian; did you mean plain?; checkpoint names one that is",
     "models: {x: {checkpoint: /no/where}}": "models.x.checkpoint: /no/where: no checkpoint there; allowed: a folder",
@@ -145,6 +146,7 @@ def test_what_a_model_needs_must_be_whole(shelf: Path) -> None:
     found = catalog(shelf)
     assert "plain" not in found.models
     assert "rest" not in found.models
+    assert found.missing.keys() == {"plain", "rest", "cut"}
     assert "its vae" in found.faults["checkpoints/plain.safetensors"]
     assert "it is a LoRA" in found.faults["checkpoints/plain.safetensors"]
     assert found.faults["checkpoints/rest.safetensors"] == "its LoRA cut cannot be loaded"

@@ -144,6 +144,7 @@ def test_a_file_that_catalog_yaml_names_goes(files: Path, models: Path, watched:
     assert (watched.catalog.default, watched.catalog.refiner) == ("b", "r")
     assert watched.catalog.models["new"].refiner == "r"  # and not none, which would make other pictures
     assert watched.catalog.model("r") is None
+    assert watched.catalog.missing.keys() == {"a", "b"}
     assert [fault.removeprefix("catalog.yaml: ") for fault in watched.catalog.faults] == [
         "default", "models.a.loras", "models.a.vae", "models.b", "refiner",
     ]  # fmt: skip

@@ -31,6 +31,25 @@ def test_which_refiner(given: dict[str, str], refiner: str | None, has_refiner: 
     assert (settings.refiner, settings.has_refiner) == (refiner, has_refiner)
 
 
+def test_a_catalog_says_what_the_settings_do_not(tmp_path: Path) -> None:
+    """What was given is told from what was not; and a name is a name only where there is a catalog."""
+    given = {"SDXL_MODELS": str(tmp_path)}
+    plain = Settings.from_environment(given)
+    assert (plain.refiner, plain.has_catalog, plain.model_fields_set) == (None, True, {"models"})
+    named = Settings.from_environment({**given, "SDXL_BASE": "Dream v1.5", "SDXL_REFINER": "none"})
+    assert (named.base, named.refiner) == ("Dream v1.5", None)
+    assert named.model_fields_set == {"models", "base", "refiner"}
+    with pytest.raises(ConfigurationError, match="SDXL_BASE=Dream: no checkpoint there"):
+        Settings.from_environment({"SDXL_BASE": "Dream"})
+    pickled = tmp_path / "a.ckpt"
+    pickled.write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"only \.safetensors files are loaded"):
+        Settings.from_environment({**given, "SDXL_BASE": str(pickled)})
+    for name, value in (("SDXL_MODELS", str(pickled)), ("SDXL_CATALOG", str(tmp_path))):
+        with pytest.raises(ConfigurationError, match=f"^{name}={value}: there is no such "):
+            Settings.from_environment({name: value})
+
+
 def test_variables_are_read() -> None:
     settings = Settings.from_environment(
         {"SDXL_MAX_ROWS": "4", "SDXL_BASE": str(MINI / "base"), "SDXL_TIMEOUT_S": "2.5"}
