@@ -97,7 +97,7 @@ class Shelf:
         state = self._state
         if wanted in state.known:
             return state.known[wanted]
-        fault = state.faults.get(wanted) or state.catalog.fault_of(wanted)
+        fault = state.faults.get(wanted) or state.catalog.missing.get(wanted)
         told = f"it cannot be loaded: {fault}" if fault else "there is no such model"
         raise RelayError(
             404, "model_not_found", f"model: got {shorten(wanted)}; {told}", field="model", got=shorten(wanted)

@@ -119,7 +119,8 @@ class Fleet:
                 "this server has no refiner (SDXL_REFINER); allowed: /edit, which is img2img by the base",
             )
         model = model_named(request.model, self.refiner.offers)
-        update = {"model": model.name if model else request.model, "loras": self._loras(request.loras)}
+        loras = loras_named(request.loras, self.refiner.offers)
+        update = {"model": model.name if model else request.model, "loras": loras}
         return request.model_copy(update=update)
 
     def teams(self, request: GenerationRequest | EditRequest) -> Teams:

@@ -166,8 +166,8 @@ class Settings(BaseModel):
     @field_validator("offload", "quantize")
     @classmethod
     def _not_with_loras(cls, value: str, info: ValidationInfo) -> str:
-        if value != "none" and (info.data.get("loras") or info.data.get("refiner_loras")):
-            raise ValueError("not with SDXL_LORAS, whose layers come and go")
+        if value != "none" and any(info.data.get(name) for name in ("loras", "refiner_loras", "models", "catalog")):
+            raise ValueError("not with SDXL_LORAS, SDXL_MODELS or SDXL_CATALOG, for LoRAs' layers come and go")
         return value
 
     @field_validator("quantize")
@@ -201,6 +201,11 @@ class Settings(BaseModel):
         return bool(self.models or self.catalog)
 
     @property
+    def may_have_loras(self) -> bool:
+        """Whether requests may name LoRAs."""
+        return bool(self.loras or self.refiner_loras or self.has_catalog)
+
+    @property
     def has_refiner(self) -> bool:
         """Whether there is a refiner stage, on this host or another."""
         return bool(self.refiner or self.refiner_url)
@@ -214,7 +219,7 @@ class Settings(BaseModel):
     def needs_torch(self) -> bool:
         """Whether something is asked for that only torch can do with the models."""
         forms = (self.compile != "off", self.offload != "none", self.quantize != "none", self.vae_tiling)
-        return any(forms) or bool(self.loras or self.refiner_loras)
+        return any(forms) or self.may_have_loras
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

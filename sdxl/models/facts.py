@@ -118,7 +118,9 @@ def _defaults(model: Model, path: Path, native_side: int, scheduler_config: Mapp
     if model.preset is not None and model.kind == "base":
         preset = defaults_of(model.preset, model.distilled)
     own = read_defaults(own_files(path).get(DEFAULTS))
-    settled = Defaults.model_validate({"width": native_px, "height": native_px, **own, **preset, **model.defaults})
+    told = {"about": {**_about(own), **_about(model.defaults)}}
+    native = {"width": native_px, "height": native_px}
+    settled = Defaults.model_validate({**native, **own, **preset, **model.defaults, **told})
     settled = settled.model_copy(update={"bounds": bounds_for(scheduler_config, settled.bounds)})
     of_edits = settled.model_copy(update={"num_inference_steps": settled.edit_steps or settled.num_inference_steps})
     try:
@@ -127,6 +129,12 @@ def _defaults(model: Model, path: Path, native_side: int, scheduler_config: Mapp
     except RelayError as error:
         raise UnusableFile(f"a default of the checkpoint is out of its own bounds: {error}") from None
     return settled
+
+
+def _about(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What people are told of a model, of which the catalog may say a part and relay.json another."""
+    about: dict[str, Any] = values.get("about", {})
+    return about
 
 
 def bounds_for(config: Mapping[str, Any], bounds: Bounds) -> Bounds:

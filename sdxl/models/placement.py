@@ -22,7 +22,7 @@ def place(pipeline: Any, settings: Settings, device: str) -> None:
         pipeline.vae.enable_tiling()
     if device.startswith("cuda"):
         _use_tensor_cores(pipeline.unet.dtype)
-        if not settings.loras and not settings.refiner_loras:  # which change the separate weights
+        if not settings.may_have_loras:  # which change the separate weights
             fuse_projections(pipeline.unet)
         _lay_out_for_gpu(pipeline)
     if settings.quantize == "int8":
