@@ -69,8 +69,10 @@ class Shelf:
         self._hashes: dict[str, str] = {}  # SHA-256 of whole files, by fingerprint
         self._state = self._look(self._watched.catalog)
         if self.default not in self._state.known:
-            with named(*label("checkpoint", self._watched.catalog.models[self.default], settings)):
-                raise UnusableFile(self._state.faults[self.default])
+            model = self._state.catalog.models.get(self.default)
+            own = f"SDXL_{stage.upper()}", getattr(settings, stage)
+            with named(*(label("checkpoint", model, settings) if model else own)):
+                raise UnusableFile(self._why_not(self.default) or "there is no such model")
 
     @property
     def default(self) -> str:
@@ -94,14 +96,16 @@ class Shelf:
     def known(self, name: str | None) -> Known:
         """The model of this name. Raises RelayError (404) if there is none."""
         wanted = name or self.default
-        state = self._state
-        if wanted in state.known:
-            return state.known[wanted]
-        fault = state.faults.get(wanted) or state.catalog.missing.get(wanted)
+        if (found := self._state.known.get(wanted)) is not None:
+            return found
+        fault = self._why_not(wanted)
         told = f"it cannot be loaded: {fault}" if fault else "there is no such model"
         raise RelayError(
             404, "model_not_found", f"model: got {shorten(wanted)}; {told}", field="model", got=shorten(wanted)
         )
+
+    def _why_not(self, name: str) -> str | None:
+        return self._state.faults.get(name) or self._state.catalog.missing.get(name)
 
     def of(self, need: Need) -> Known:
         """What was offered as this need, if it is no more, too."""
@@ -213,7 +217,7 @@ class Shelf:
             schedule=known.schedule,
             latent_scale=facts.latent_scale,
             card=Card.of(facts.defaults, name_of(model.reference, self._stage)),
-            refiner=model.refiner,
+            refiner=None if model.refiner == self._state.catalog.refiner else model.refiner or "none",
             size_bytes=facts.size_bytes,
         )
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from runners.stage import Stage
 from sdxl.catalog.watch import Watched
-from sdxl.config.settings import Settings, StageName
+from sdxl.config.settings import ConfigurationError, Settings, StageName
+from sdxl.files.check import check_files
 from sdxl.models.checkpoint import Checkpoint, load
 from sdxl.models.facts import BentoModel
 
@@ -15,6 +16,9 @@ def load_stage(stage: StageName, settings: Settings, bento_model: BentoModel = P
     catalog = Watched(settings).catalog
     name = catalog.default if stage == "base" else catalog.refiner
     assert name is not None
+    if name not in catalog.models:
+        check_files(settings, [stage])  # as a server does first
+        raise ConfigurationError(f"SDXL_{stage.upper()}={getattr(settings, stage)}: {catalog.missing[name]}")
     return load(stage, catalog.models[name], settings, bento_model)
 
 

@@ -18,6 +18,7 @@ from sdxl.request.loras import Loras
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 from sdxl.request.settled import Card
 
+NO_REFINER = "this server has no refiner (SDXL_REFINER)"
 ByBoth = TypeVar("ByBoth", GenerationRequest, EditRequest)
 
 
@@ -98,13 +99,13 @@ class Fleet:
         where base and refiner do not fit.
         """
         model = model_named(request.model, self.base.offers)
-        refiner = self._refiner_for(request, model)
+        refine = self._refine(request, model)
         settled = request.model_copy(
             update={
                 "model": model.name if model else request.model,
                 "loras": self._loras(request.loras),
-                "refiner_model": refiner,
-                "refine": self._refine(request, model, refiner),
+                "refiner_model": None if refine == "none" else self._refiner(request, model),
+                "refine": refine,
             }
         )
         self._check_fit(settled, request)
@@ -116,7 +117,7 @@ class Fleet:
             raise RelayError(
                 400,
                 "no_refiner",
-                "this server has no refiner (SDXL_REFINER); allowed: /edit, which is img2img by the base",
+                f"{NO_REFINER}; allowed: /edit, which is img2img by the base",
             )
         model = model_named(request.model, self.refiner.offers)
         loras = loras_named(request.loras, self.refiner.offers)
@@ -144,26 +145,25 @@ class Fleet:
     def _loras(self, wanted: Loras) -> Loras:
         return loras_named(wanted, [*self.base.offers, *self.refiner.offers])
 
-    def _refiner_for(self, request: ByBoth, model: OfferedModel | None) -> str | None:
-        if len(self.stages) == 1:
-            if request.refiner_model is not None:
-                raise invalid_field("refiner_model", request.refiner_model, "none, for this server has no refiner")
-            return None
+    def _refine(self, request: ByBoth, model: OfferedModel | None) -> Any:
+        """What the request asks for; else "ensemble" if it names a refiner, or what counts for its model."""
+        if len(self.stages) == 1 and request.refiner_model is not None:
+            raise invalid_field("refiner_model", request.refiner_model, f"none, for {NO_REFINER}")
+        has_none = len(self.stages) == 1 or (model and model.refiner == "none" and request.refiner_model is None)
+        if has_none and request.refine not in (None, "none"):
+            why = f"the model {model.name} has none, and refiner_model names none" if model else NO_REFINER
+            raise invalid_field("refine", request.refine, f"none, for {NO_REFINER if len(self.stages) == 1 else why}")
+        if has_none or request.refine is not None:
+            return request.refine or "none"
+        if request.refiner_model is not None:
+            return "ensemble"
+        return "none" if model and model.card.defaults.refine == "none" else None
+
+    def _refiner(self, request: ByBoth, model: OfferedModel | None) -> str | None:
+        """Its name; without a word, the refiner stage's default."""
         wanted = request.refiner_model or (model.refiner if model else None)
-        if request.refine == "none" or wanted is None:
-            return None
         found = model_named(wanted, self.refiner.offers, "refiner_model")
         return found.name if found else wanted
-
-    def _refine(self, request: ByBoth, model: OfferedModel | None, refiner: str | None) -> Any:
-        if refiner is not None or model is None:
-            return "ensemble" if request.refiner_model and request.refine is None else request.refine
-        if request.refine not in (None, "none"):
-            has_none = "this server has no refiner (SDXL_REFINER)"
-            if len(self.stages) > 1:
-                has_none = f"the model {model.name} has no refiner of its own, and refiner_model names none"
-            raise invalid_field("refine", request.refine, f"none, for {has_none}")
-        return "none"
 
     def _check_fit(self, settled: ByBoth, request: ByBoth) -> None:
         found = self.teams(settled).disagreements

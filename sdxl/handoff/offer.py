@@ -39,7 +39,8 @@ class OfferedModel(OfferedFile):
     """The VAE's scaling factor, by which latents are multiplied."""
     card: Card
     refiner: str | None = None
-    """The model that refines its pictures where a request names none."""
+    """The model that refines its pictures where a request names none; "none" for none at all, and None for the refiner
+    stage's default."""
     size_bytes: int
     """Of its weights, once they are loaded."""
 

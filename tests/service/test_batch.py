@@ -73,7 +73,7 @@ def test_unlike_requests_give_the_pictures_of_generate(server: Server) -> None:
         assert result["media_type"] == alone.headers["content-type"]
         told = {name: alone.headers.get(f"x-{name}") for name in ("truncated", "watermark")}
         assert result["warnings"] == {name: text for name, text in told.items() if text}
-        assert [*result["timings"]] == ["queue", "encode", "base", "handoff", "refiner", "decode", "picture"]
+        assert [*result["timings"]] == ["queue", "load", "encode", "base", "handoff", "refiner", "decode", "picture"]
         assert result["timings"]["base"] > 0
 
 

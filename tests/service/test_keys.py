@@ -57,7 +57,7 @@ def test_openais_client(guarded_server: Server) -> None:
         with pytest.raises(openai.AuthenticationError):
             client.images.edit(image=b"x" * 5_000_000, prompt="a cone")
     with openai.OpenAI(base_url=f"{guarded_server.url}/v1", api_key=KEYS[0]) as client:
-        assert [model.id for model in client.models.list()] == ["sdxl"]
+        assert [model.id for model in client.models.list()] == ["mini"]
 
 
 def test_automatic1111s_error(guarded_server: Server) -> None:

@@ -109,7 +109,7 @@ def options(server: Server) -> dict[str, Any]:
 
 
 def test_the_connection_is_verified(guarded_server: Server) -> None:
-    assert options(guarded_server)["sd_model_checkpoint"] == "sdxl"
+    assert options(guarded_server)["sd_model_checkpoint"].startswith("mini [")
     for wrong in ("", "Basic ", "Basic dXNlcjp3cm9uZw=="):
         assert send(guarded_server, "GET", "/sdapi/v1/options", headers={"authorization": wrong})[0] == 401
 
@@ -120,7 +120,8 @@ def test_an_empty_password_will_do_where_there_are_no_keys(server: Server) -> No
 
 def test_models_are_listed(guarded_server: Server) -> None:
     _, models = send(guarded_server, "GET", "/sdapi/v1/sd-models", headers={"authorization": BASIC})
-    assert [(model["title"], model["model_name"]) for model in models] == [("sdxl", "sdxl")]
+    assert [model["model_name"] for model in models] == ["mini", "mini/refiner"]
+    assert models[0]["title"] == options(guarded_server)["sd_model_checkpoint"]
 
 
 def test_a_model_is_chosen(guarded_server: Server) -> None:
@@ -131,7 +132,7 @@ def test_a_model_is_chosen(guarded_server: Server) -> None:
         guarded_server, "POST", path, json={**options(guarded_server), "sd_model_checkpoint": "v1-5"}, headers=headers
     )
     assert status == 404
-    assert answer["detail"] == 'sd_model_checkpoint: got "v1-5"; allowed: sdxl'
+    assert answer["detail"] == 'sd_model_checkpoint: got "v1-5"; allowed: mini'
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_picture(client: openai.OpenAI, server: Server) -> None:
     assert (answer.size, answer.output_format, answer.background) == ("128x128", "png", "opaque")
     assert (answer.usage, answer.quality, image.revised_prompt, image.url) == (None, None, None, None)
     assert answer.model_extra is not None
-    assert answer.model_extra["model"] == "sdxl"
+    assert answer.model_extra["model"] == "mini"
     assert image.model_extra is not None
     assert image.model_extra["seed"] == 1
     assert image.model_extra["timings"]["base"] > 0
@@ -83,7 +83,7 @@ def test_size_format_and_refiner(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("model", ["dall-e-3", "gpt-image-1", "gpt-image-2.5-flare", "chatgpt-image-latest"])
 def test_openais_models_stand_for_ours(client: openai.OpenAI, model: str) -> None:
     answer = client.images.generate(model=model, size="auto", **QUICK)
-    assert (answer.model_extra or {})["model"] == "sdxl"
+    assert (answer.model_extra or {})["model"] == "mini"
 
 
 def test_fields_without_meaning_are_ignored_and_named(client: openai.OpenAI) -> None:
@@ -132,7 +132,7 @@ def test_several_pictures_cannot_be_streamed(client: openai.OpenAI) -> None:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["sdxl"]
+    assert [model.id for model in client.models.list()] == ["mini"]
     assert client.models.retrieve("sdxl").owned_by == "sdxl-relay"
     with pytest.raises(openai.NotFoundError) as raised:
         client.models.retrieve("flux")

@@ -102,7 +102,7 @@ def test_every_item_of_a_batch_too(server: Server) -> None:
 def test_what_is_in_the_file(server: Server, output_format: str) -> None:
     found = provenance(server, picture := generated(server, output_format=output_format, seed=3))
     assert found["parameters"].startswith(f"{PROMPT}\nSteps: 6, Sampler: Euler, Schedule type: Uniform, CFG scale: ")
-    assert f"Seed: 3, Size: 128x128, Model hash: {BASE[:10]}, Model: sdxl, " in found["parameters"]
+    assert f"Seed: 3, Size: 128x128, Model hash: {BASE[:10]}, Model: mini, " in found["parameters"]
     assert (found["width"], found["height"]) == (128, 128)
     assert not found["watermark"]["present"]  # it is too small for one, though it might be a larger one's small copy
     assert "content_credentials" not in found
@@ -115,7 +115,7 @@ def test_the_fields_of_the_text(server: Server) -> None:
     found = provenance(server, generated(server, **fields))
     assert found["parameters_parsed"] == {
         "prompt": PROMPT, "negative_prompt": "ugly", "steps": 6, "sampler": "Euler", "schedule_type": "Uniform",
-        "cfg_scale": 2.5, "seed": 3, "width": 128, "height": 128, "model_hash": BASE[:10], "model": "sdxl",
+        "cfg_scale": 2.5, "seed": 3, "width": 128, "height": 128, "model_hash": BASE[:10], "model": "mini",
         "clip_skip": 3, "version": f"SDXL Relay {VERSION}", "others": {"RNG": "CPU"},
     }  # fmt: skip
     assert "parameters_parsed" not in provenance(server, png_with((b"tEXt", b"parameters\0a note")))

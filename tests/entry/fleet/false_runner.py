@@ -47,7 +47,6 @@ def offer_of(*identities: Identity, names: Sequence[str] = ("sdxl",)) -> Offer:
             schedule=each.schedule,
             latent_scale=each.latent_scale,
             card=Card(name=name, defaults=Defaults()),
-            refiner="sdxl",
             size_bytes=1,
         )
         for name, each in zip(names, identities, strict=True)

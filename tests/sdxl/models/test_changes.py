@@ -247,5 +247,4 @@ def test_dora_leaves_the_layer_when_its_lengths_are_the_layers_own() -> None:
     roles = {"down": drawn(RANK, 6), "up": torch.zeros(8, RANK), "dora_scale": own.detach().norm(dim=1, keepdim=True)}
     (change,) = changes_of(roles, layer, lambda _: 1.0)
     assert isinstance(change, Decomposed)
-    x = drawn(*size)
-    torch.testing.assert_close(changed(layer, roles, 1.0, x), layer(x))
+    torch.testing.assert_close(changed(layer, roles, 1.0, x := drawn(*size)), layer(x))
