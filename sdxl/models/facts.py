@@ -74,7 +74,7 @@ def facts_of(model: Model, settings: Settings, dtype: torch.dtype, bento_model: 
     return Facts(
         folder=folder,
         sampler=sampler,
-        defaults=_defaults(model, path, read_json(folder, "unet/config.json")["sample_size"], sampler.config),
+        defaults=_defaults(model, path, folder, read_json(folder, "unet/config.json")["sample_size"], sampler.config),
         latent_scale=read_json(folder, "vae/config.json").get("scaling_factor", 0.18215),  # AutoencoderKL's own
         max_clip_skip=min(depths) - 1,
         size_bytes=dtype.itemsize * sum(_numbers(file) for file in _weights(path, is_half=dtype != torch.float32)),
@@ -111,13 +111,15 @@ def _numbers(path: Path) -> int:
     return sum(math.prod(tensor.shape) for tensor in read_header(path).tensors.values())
 
 
-def _defaults(model: Model, path: Path, native_side: int, scheduler_config: Mapping[str, Any]) -> Defaults:
+def _defaults(
+    model: Model, path: Path, folder: Path, native_side: int, scheduler_config: Mapping[str, Any]
+) -> Defaults:
     """The catalog's over the preset's over relay.json's over any checkpoint's."""
     native_px = native_side * VAE_FACTOR
     preset = {}
     if model.preset is not None and model.kind == "base":
         preset = defaults_of(model.preset, model.distilled)
-    own = read_defaults(own_files(path).get(DEFAULTS))
+    own = read_defaults({**own_files(folder), **own_files(path)}.get(DEFAULTS))
     told = {"about": {**_about(own), **_about(model.defaults)}}
     native = {"width": native_px, "height": native_px}
     settled = Defaults.model_validate({**native, **own, **preset, **model.defaults, **told})
