@@ -19,6 +19,8 @@ from sdxl.errors import RelayError, invalid_field
 from sdxl.files.check import NO_MEMORY, one_line
 from sdxl.models import checkpoint as checkpoints
 from sdxl.models.checkpoint import Checkpoint
+from sdxl.models.device import device_of
+from sdxl.models.host_copy import Parked
 from sdxl.models.interrupt import Interruptible
 from sdxl.models.shared import SharedParts, parts_of
 from sdxl.models.unet import make_unet
@@ -45,6 +47,10 @@ class Loads:
         self.interruptible = Interruptible()
         self._stage, self._settings, self._shelf = stage, settings, shelf
         self._shared = SharedParts()
+        device = device_of(settings)
+        self._parked: Parked[Checkpoint] | None = None
+        if device != "cpu" and settings.ram_gb:  # on a CPU, what has left would lie in the same memory
+            self._parked = Parked(int(settings.ram_gb * 1e9), device)
         self._sizes: dict[Need, int] = {}  # bytes of what has been loaded before
         self._leaving: dict[Need, Callable[[], object]] = {}
 
@@ -92,17 +98,7 @@ class Loads:
 
     def _loaded(self, need: Need) -> Loaded:
         begun = time.perf_counter()
-        known = self._shelf.of(need)
-        checkpoint = checkpoints.load(
-            self._stage,
-            known.model,
-            self._settings,
-            folder_of,
-            facts=known.facts,
-            shared=self._shared,
-            known_digest=self._shelf.sha256(known.model.fingerprint),
-        )
-        self._shelf.read(known.model.fingerprint, checkpoint.digest)
+        checkpoint = (self._parked and self._parked.bring(need)) or self._read(need)
         unet = make_unet(checkpoint, self._settings)
         # On a GPU, calls are short; compiled code cannot be told.
         if checkpoint.device == "cpu" and self._settings.compile == "off":
@@ -115,6 +111,23 @@ class Loads:
         return Loaded(
             unet=unet, parts=parts, enter=lambda: self._enter(need, checkpoint), leave=lambda: self._leave(need)
         )
+
+    def _read(self, need: Need) -> Checkpoint:
+        """From its files."""
+        known = self._shelf.of(need)
+        checkpoint = checkpoints.load(
+            self._stage,
+            known.model,
+            self._settings,
+            folder_of,
+            facts=known.facts,
+            shared=self._shared,
+            known_digest=self._shelf.sha256(known.model.fingerprint),
+        )
+        self._shelf.read(known.model.fingerprint, checkpoint.digest)
+        if self._parked is not None:
+            self._parked.hold(checkpoint)
+        return checkpoint
 
     def _lora(self, need: Need) -> Loaded:
         file, loras = self._shelf.file_of(need), self.checkpoints[need.of_model].loras
@@ -144,7 +157,10 @@ class Loads:
             checkpoint.prompts.tell = self.metrics.encoded
 
     def _leave(self, need: Need) -> None:
-        del self.checkpoints[need]
+        checkpoint = self.checkpoints.pop(need)
+        if self._parked is not None:
+            self._parked.park(need, checkpoint)
+        checkpoint.prompts.forget()
         logger.info("%s makes room", self._shelf.of(need).model.name)
         if need in self._leaving:
             self._leaving.pop(need)()

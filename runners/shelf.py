@@ -66,6 +66,7 @@ class Shelf:
         self._ever: dict[Need, Known] = {}  # also what is not offered any more, for jobs that wait for it
         self._files: dict[Hashable, LoraFile] = {}  # that jobs have asked for
         self._unusable: dict[Need, str] = {}  # why they could not be loaded
+        self._offered_last: tuple[_State, int, Offer] | None = None
         self._hashes: dict[str, str] = {}  # SHA-256 of whole files, by fingerprint
         self._state = self._look(self._watched.catalog)
         if self.default not in self._state.known:
@@ -172,7 +173,14 @@ class Shelf:
 
     def offer(self, backend: str) -> Offer:
         """As it is now."""
-        state = self._state
+        state, hashes = self._state, len(self._hashes)
+        if self._offered_last is not None and self._offered_last[:2] == (state, hashes):
+            return self._offered_last[2]
+        offer = self._offer_of(state, backend)
+        self._offered_last = state, hashes, offer
+        return offer
+
+    def _offer_of(self, state: _State, backend: str) -> Offer:
         catalog = state.catalog
         return Offer(
             dtype=str(self._dtype),

@@ -120,7 +120,8 @@ class Settings(BaseModel):
     resident_gb: Annotated[float, Field(gt=0)] | None = None
     """The most gigabytes (of 10**9 bytes) that a stage's models take where they run; without it, they are measured."""
     ram_gb: Annotated[float, Field(ge=0)] = 0.0
-    """Gigabytes of the host's memory in which a stage keeps models that had to leave its GPU."""
+    """Gigabytes of the host's memory for copies of a stage's models, from which they come to the GPU again faster than
+    from a disk. It has no meaning on a CPU."""
     max_rows: Annotated[int, Field(ge=1, le=256)] | None = None
     """The most rows of one UNet call, at the checkpoint's native size; without it, each stage measures it at start."""
     fixed_rows: FixedRows | None = None

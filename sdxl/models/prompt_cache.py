@@ -44,6 +44,10 @@ class PromptCache:
         self.tell(self._encode.cache_info().hits > hits)
         return encoded
 
+    def forget(self) -> None:
+        """Lets go of what was read."""
+        self._encode.cache_clear()
+
     def _encode_anew(
         self,
         prompt: str,
