@@ -63,7 +63,7 @@ ROUTES = {**own_routes(SETTINGS, BATCHES), **openai_routes(SETTINGS), **AUTOMATI
 APP = make_app(
     partial(add_openai_routes, pictures=PICTURES, fleet=FLEET, settings=SETTINGS),
     partial(add_automatic1111_routes, pictures=PICTURES, fleet=FLEET, settings=SETTINGS),
-    partial(add_page, settings=SETTINGS, cards=FLEET.cards),
+    partial(add_page, settings=SETTINGS, fleet=FLEET),
 )
 # Tasks lie on disk, requests and pictures; BentoML deletes none under a day old, which is gigabytes.
 Sqlite3Store.RESULT_RETENTION = 3_600  # seconds from a task's end

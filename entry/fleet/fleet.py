@@ -137,10 +137,23 @@ class Fleet:
         loras = self._known(self.refiner, tuple(lora.name for lora in request.loras or ()))
         return Teams(self.base, self.refiner, Asked(None), Asked(request.model, loras))
 
-    def cards(self) -> Mapping[str, Card]:
-        """What the stages tell of their default models; only of those that are ready."""
-        found = {stage.name: offer.model(None) for stage in self.stages for offer in stage.offers if stage.ready}
+    def cards(self, named: Mapping[str, str | None]) -> Mapping[str, Card]:
+        """What the stages tell of their default models, or of those `named` by stage; only of stages that are ready."""
+        found = {
+            stage.name: offer.model(named.get(stage.name)) or offer.model(None)
+            for stage in self.stages
+            for offer in (stage.offers if stage.ready else [])
+        }
         return {name: model.card for name, model in found.items() if model is not None}
+
+    def names(self) -> Mapping[str, list[str]]:
+        """Of the models that each stage offers, its default first."""
+        names = {}
+        for stage in self.stages:
+            found = {model.name for offer in stage.offers for model in offer.models}
+            first = [offer.default for offer in stage.offers[:1]]
+            names[stage.name] = [*first, *sorted(found - {*first}, key=str.casefold)]
+        return names
 
     def _loras(self, wanted: Loras) -> Loras:
         return loras_named(wanted, [*self.base.offers, *self.refiner.offers])

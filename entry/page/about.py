@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,8 +20,10 @@ LABELS = {
 }
 
 
-def about(cards: Mapping[str, Card], settings: Settings) -> dict[str, Any]:
+def about(cards: Mapping[str, Card], names: Mapping[str, Sequence[str]], settings: Settings) -> dict[str, Any]:
     """As JSON. Without a card, the defaults are those of a checkpoint that has none of its own.
+
+    `names` are those of the models that each stage offers, its default first.
 
     `fields` has the JSON schema of each field of /generate, /edit and /refine. `defaults` has what counts where a
     field is left out: for these three, and for an edit with a mask (`inpaint`).
@@ -34,6 +36,7 @@ def about(cards: Mapping[str, Card], settings: Settings) -> dict[str, Any]:
         "edit": _fields(EditRequest, base.bounds),
         "refine": _fields(RefineRequest, refiner.bounds),
     }
+    _offer_models(fields, names)
     if not settings.has_refiner:
         base = base.model_copy(update={"refine": "none"})
         for kind in ("generate", "edit"):
@@ -43,7 +46,7 @@ def about(cards: Mapping[str, Card], settings: Settings) -> dict[str, Any]:
         "asks_for_keys": bool(settings.api_keys),
         "models": {stage: card.name for stage, card in cards.items()},
         "about": base.about.model_dump(),
-        "labels": {"scheduler": LABELS},
+        "labels": {"scheduler": LABELS, "refiner_model": {"": "the model's own"}},
         "has_refiner": settings.has_refiner,
         "fields": fields,
         "defaults": {
@@ -53,6 +56,17 @@ def about(cards: Mapping[str, Card], settings: Settings) -> dict[str, Any]:
             "refine": _values(RefineRequest(**ANYTHING).with_defaults(refiner)),
         },
     }
+
+
+def _offer_models(fields: dict[str, dict[str, Any]], names: Mapping[str, Sequence[str]]) -> None:
+    """Leaves out what there is no choice of."""
+    for kind, own in fields.items():
+        makers, refiners = names.get("refiner" if kind == "refine" else "base", ()), names.get("refiner", ())
+        model, refiner = own.pop("model"), own.pop("refiner_model", {})
+        if len(makers) > 1:
+            own["model"] = {**model, "enum": list(makers), "default": makers[0]}
+        if kind != "refine" and len(refiners) > 1:
+            own["refiner_model"] = {**refiner, "enum": ["", *refiners], "default": ""}
 
 
 def _fields(model: type[BaseModel], bounds: Bounds) -> dict[str, Any]:

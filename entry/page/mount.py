@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -34,14 +34,25 @@ HEADERS = {
 }
 
 
-def add_page(app: FastAPI, settings: Settings, cards: Callable[[], Mapping[str, Card]]) -> None:
-    """Puts the page at /ui; where it is turned off, there is a 404 that says so. `cards` are those of the stages."""
+class Offered(Protocol):
+    """What models there are; the entry's `Fleet`."""
+
+    def cards(self, named: Mapping[str, str | None]) -> Mapping[str, Card]:
+        """What each stage tells of its default model, or of the one named."""
+
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """Of each stage's models, its default first."""
+
+
+def add_page(app: FastAPI, settings: Settings, fleet: Offered) -> None:
+    """Puts the page at /ui; where it is turned off, there is a 404 that says so."""
 
     async def to_the_folder() -> Response:
         return RedirectResponse("ui/")  # relative: a proxy may have put a path before
 
-    async def about_server() -> Response:
-        return JSONResponse(about(cards(), settings), headers=HEADERS)
+    async def about_server(base: str | None = None, refiner: str | None = None) -> Response:
+        cards = fleet.cards({"base": base, "refiner": refiner})
+        return JSONResponse(about(cards, fleet.names(), settings), headers=HEADERS)
 
     app.add_api_route(PATH, to_the_folder, include_in_schema=False)
     if settings.ui:

@@ -116,6 +116,7 @@ class Control {
   set value(value) {
     if (this.schema.type === "boolean") this.input.checked = value;
     else this.input.value = value ?? "";
+    if (this.schema.enum && this.input.selectedIndex < 0) this.input.value = this.default; // what was kept is gone
     this.input.dispatchEvent(new Event("input", { bubbles: true }));
   }
 

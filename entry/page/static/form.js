@@ -1,5 +1,6 @@
 // The form of one tab: what is asked for. It knows nothing of what becomes of it.
 import { Fields, made } from "./fields.js";
+import { aboutServer } from "./server.js";
 import { Upload } from "./upload.js";
 
 const WIDE = matchMedia("(min-width: 860px)");
@@ -17,6 +18,7 @@ export class Form {
     const place = form.querySelector(".upload");
     this.upload = place && new Upload(place, () => this.setDefaults());
     this.learn(server);
+    form.addEventListener("input", ({ target }) => target.name === "model" && this.learnOf(target.value));
     this.fields.changes = kept ?? {};
     this.part(".reset").addEventListener("click", () => this.fields.reset());
     this.part(".random-seed").addEventListener("click", () => this.fields.set("seed", undefined));
@@ -41,6 +43,12 @@ export class Form {
     this.part(".description").textContent = description ?? "";
     this.part(".examples").replaceChildren(...examples.map((prompt) => this.example(prompt)));
     if (examples.length) this.fields.controls.get("prompt").input.placeholder = examples[0];
+  }
+
+  // The same of another model, which has defaults and examples of its own.
+  async learnOf(model) {
+    const told = await aboutServer({ [this.kind === "refine" ? "refiner" : "base"]: model }).catch(() => null);
+    if (told && this.fields.controls.get("model").value === model) this.learn(told);
   }
 
   example(prompt) {

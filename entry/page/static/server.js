@@ -9,9 +9,9 @@ export class Fault extends Error {
   }
 }
 
-// Which model answers, and the fields of its requests (entry/page/about.py).
-export async function aboutServer() {
-  const answer = await fetch("server.json");
+// Which model answers, and the fields of its requests (entry/page/about.py): the stages' defaults, or those of `models`.
+export async function aboutServer(models = {}) {
+  const answer = await fetch(`server.json?${new URLSearchParams(models)}`);
   if (!answer.ok) throw new Fault({ error: `the server answers ${answer.status}` });
   return answer.json();
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,19 @@ OWN = Defaults.model_validate_json((MINI / "base" / "relay.json").read_bytes())
 CARDS = {"base": Card(name="mini", defaults=OWN), "refiner": Card(name="another", defaults=OWN)}
 
 
+class Told:
+    """A fleet of two models, and a refiner."""
+
+    def cards(self, named: Mapping[str, str | None]) -> Mapping[str, Card]:
+        return {**CARDS, "base": Card(name=str(named["base"]), defaults=Defaults())} if named["base"] else CARDS
+
+    def names(self) -> Mapping[str, list[str]]:
+        return {"base": ["mini", "other"], "refiner": ["another"]}
+
+
 def get(path: str, settings: Settings | None = None, method: str = "GET") -> httpx.Response:
     async def ask() -> httpx.Response:
-        app = make_app(partial(add_page, settings=settings or Settings(), cards=lambda: CARDS))
+        app = make_app(partial(add_page, settings=settings or Settings(), fleet=Told()))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
             return await client.request(method, path)
@@ -65,7 +76,7 @@ def test_nothing_can_be_sent(path: str) -> None:
 
 
 def test_the_defaults_are_those_that_count() -> None:
-    told = about(CARDS, Settings())
+    told = about(CARDS, {}, Settings())
     assert told["models"] == {"base": "mini", "refiner": "another"}
     assert told["about"]["examples"][0] == "a red cube on top of a blue sphere, yellow background"
     defaults: dict[str, dict[str, Any]] = told["defaults"]
@@ -73,7 +84,7 @@ def test_the_defaults_are_those_that_count() -> None:
     assert [defaults[kind]["strength"] for kind in ("generate", "edit", "inpaint", "refine")] == [0.3, 0.8, 0.9999, 0.3]
     assert (defaults["edit"]["refine"], defaults["refine"]["guidance_scale"]) == ("ensemble", 1.0)
     assert not any({"prompt", "seed"} & each.keys() for each in defaults.values())
-    before_it_is_ready = about({}, Settings.from_environment({"SDXL_API_KEYS": "k" * 16}))
+    before_it_is_ready = about({}, {}, Settings.from_environment({"SDXL_API_KEYS": "k" * 16}))
     assert (before_it_is_ready["models"], before_it_is_ready["asks_for_keys"]) == ({}, True)
     assert before_it_is_ready["defaults"]["generate"]["width"] == 1024
 
@@ -81,15 +92,32 @@ def test_the_defaults_are_those_that_count() -> None:
 def test_the_checkpoints_bounds_count() -> None:
     bounds = Bounds(num_inference_steps=(1, 4), scheduler=("euler",))
     own = OWN.model_copy(update={"num_inference_steps": 4, "bounds": bounds})
-    narrow = about({**CARDS, "base": Card(name="fast", defaults=own)}, Settings())["fields"]
-    wide = about(CARDS, Settings())["fields"]
+    narrow = about({**CARDS, "base": Card(name="fast", defaults=own)}, {}, Settings())["fields"]
+    wide = about(CARDS, {}, Settings())["fields"]
     assert (narrow["edit"]["num_inference_steps"]["maximum"], narrow["edit"]["scheduler"]["enum"]) == (4, ["euler"])
     assert narrow["refine"] == wide["refine"]
     assert wide["generate"]["width"].items() >= {"minimum": 64, "maximum": 8192, "multipleOf": 8}.items()
 
 
 def test_every_field_of_the_page_is_one_of_the_api() -> None:
-    fields = about(CARDS, Settings())["fields"]
+    fields = about(CARDS, {"base": ["a", "b"], "refiner": ["a", "b"]}, Settings())["fields"]
     on_page = set(re.findall(r'data-field="(\w+)"', (FILES / "index.html").read_text()))
     assert len(on_page) > 12
     assert on_page <= set().union(*fields.values())
+
+
+def test_another_models_defaults_come_when_it_is_chosen() -> None:
+    first, other = get("/ui/server.json").json(), get("/ui/server.json?base=other").json()
+    assert first["fields"]["generate"]["model"]["enum"] == ["mini", "other"]
+    assert first["fields"]["generate"]["model"]["default"] == "mini"
+    assert (first["models"]["base"], other["models"]["base"]) == ("mini", "other")
+    assert [told["defaults"]["generate"]["guidance_scale"] for told in (first, other)] == [3.0, 5.0]
+
+
+def test_what_there_is_no_choice_of_is_left_out() -> None:
+    one = about(CARDS, {"base": ["mini"], "refiner": ["another"]}, Settings())
+    assert all({"model", "refiner_model"}.isdisjoint(fields) for fields in one["fields"].values())
+    several = about(CARDS, {"base": ["mini"], "refiner": ["another", "mini"]}, Settings())
+    assert several["fields"]["edit"]["refiner_model"]["enum"] == ["", "another", "mini"]
+    assert several["fields"]["refine"]["model"]["enum"] == ["another", "mini"]
+    assert "model" not in several["fields"]["generate"]
