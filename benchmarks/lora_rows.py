@@ -1,6 +1,7 @@
 """Rows with unlike LoRAs in one tick, against a tick for each LoRA; and what a tick without LoRAs costs.
 
-On the mini base: four jobs of one row, and of two, as with guidance. All are called by turns, many times; medians count.
+On the mini base: four jobs of one row, and of two, as with guidance. All are called by turns, many times, and medians
+count.
 Prints the figures, and writes `lora_rows.json` to `benchmarks/results/`.
 """
 
