@@ -76,11 +76,13 @@ async def stream_job(
         steps_before = _count(ctx, STEPS_BEFORE)
         preview_steps = steps_to_show(_count(ctx, PREVIEWS), steps_before + job.steps + job.steps_after)
         job.on_step = post_step
+        model_is_there = stage.models.is_there(job.known)
         stage.engine.submit(job)
     except Exception as error:
         stage.metrics.refused()
         yield _refuse(_as_relay_error(error), ctx.response)
         return
+    stage.metrics.came(model_is_there=model_is_there)
     context = copy_context()  # of this request, for what is logged in the engine's thread
     job.future.add_done_callback(lambda future: context.run(post_end, future))
     try:
