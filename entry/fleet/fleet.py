@@ -182,17 +182,17 @@ class Fleet:
         found = self.teams(settled).disagreements
         if not found:
             return
-        told = f"allowed: none, for base and refiner do not fit: {'; '.join(found)}"
+        why = "; ".join(found)
         if request.model is None and request.refiner_model is None:
+            message = f"refine: got {shorten(settled.refine)}; allowed: none, for base and refiner do not fit: {why}"
             raise RelayError(
-                503,
-                "stages_do_not_fit",
-                f"refine: got {shorten(settled.refine)}; {told}",
-                field="refine",
-                got=settled.refine,
-                retry_after_s=RETRY_AFTER_S,
+                503, "stages_do_not_fit", message, field="refine", got=settled.refine, retry_after_s=RETRY_AFTER_S
             )
-        raise RelayError(400, "models_do_not_fit", f"refine: got {shorten(settled.refine)}; {told}", field="refine")
+        field, got, other = "refiner_model", settled.refiner_model, f"the model {settled.model}"
+        if request.refiner_model is None:
+            field, got, other = "model", settled.model, f"the refiner {settled.refiner_model}"
+        message = f"{field}: got {shorten(got)}; allowed: what fits {other}, or refine=none; {why}"
+        raise RelayError(400, "models_do_not_fit", message, field=field, got=got)
 
     def _known(self, stage: StageClient, loras: tuple[str, ...]) -> tuple[str, ...]:
         known = {lora.name for offer in stage.offers for lora in offer.loras}

@@ -8,7 +8,7 @@ from typing import TypeVar
 from sdxl.catalog.find import AmbiguousNameError, Named, find
 from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.handoff.offer import Offer, OfferedFile, OfferedModel
-from sdxl.request.loras import Loras
+from sdxl.request.loras import Lora, Loras
 
 ALIAS = "sdxl"
 """Always the default model, unless one is called exactly so."""
@@ -53,7 +53,7 @@ def loras_named(wanted: Loras, offers: Iterable[Offer]) -> Loras:
     if not wanted:
         return wanted
     known = each_once(lora for offer in offers for lora in offer.loras)
-    named = []
+    named: list[Lora] = []
     for lora in wanted:
         found = _find("loras", lora.name, known)
         if found is None:

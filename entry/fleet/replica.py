@@ -71,7 +71,9 @@ class Replica:
         """Whether the model is there, or is coming for another job."""
         assert self.status is not None
         wanted = self._name_of(model)
-        return wanted in (*self.status.resident, *self._done) or any(wanted == other for other, _ in self._work.values())
+        return wanted in (*self.status.resident, *self._done) or any(
+            wanted == other for other, _ in self._work.values()
+        )
 
     def seconds_until(self, model: str | None) -> float:
         """How long until a job of this model can begin: the outstanding work, and a load unless it `has` the model."""

@@ -41,7 +41,7 @@ def offer_of(*identities: Identity, names: Sequence[str] = ("sdxl",)) -> Offer:
     models = tuple(
         OfferedModel(
             name=name,
-            file=name,
+            file=f"{name}.safetensors",
             fingerprint=each.checkpoint,
             kind="base",
             schedule=each.schedule,

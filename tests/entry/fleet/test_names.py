@@ -16,10 +16,7 @@ SHA = "0123456789abcdef" * 4
 def offer(*names: str, hashes: dict[str, str] | None = None, loras: tuple[str, ...] = ()) -> Offer:
     """The first name is the default's; each is a file of that name."""
     made = offer_of(*[IDENTITY] * len(names), names=names)
-    models = tuple(
-        model.model_copy(update={"file": f"{model.name}.safetensors", "sha256": (hashes or {}).get(model.name)})
-        for model in made.models
-    )
+    models = tuple(model.model_copy(update={"sha256": (hashes or {}).get(model.name)}) for model in made.models)
     files = tuple(OfferedFile(name=name, file=f"{name}.safetensors", fingerprint=name) for name in loras)
     return made.model_copy(update={"models": models, "loras": files})
 
@@ -54,7 +51,9 @@ def test_models(wanted: str | None, found: str) -> None:
 
 @pytest.mark.parametrize("wanted", ["0123456", "drea", "", "sd_xl_base_1.0.safetensors [31e35c80fc]", "SDXL"])
 def test_a_model_that_is_not_there(wanted: str) -> None:
-    with pytest.raises(RelayError, match=r"^model: got .*; allowed: anime/Dream \(v1.5\), anime/real, mini v") as raised:
+    with pytest.raises(
+        RelayError, match=r"^model: got .*; allowed: anime/Dream \(v1.5\), anime/real, mini v"
+    ) as raised:
         model_named(wanted, [FOLDER])
     assert (raised.value.status, raised.value.code, raised.value.field) == (404, "model_not_found", "model")
 
@@ -78,7 +77,7 @@ def test_the_alias_is_the_default_unless_a_model_is_called_exactly_so() -> None:
 def test_a_default_that_has_gone_is_not_replaced() -> None:
     gone = FOLDER.model_copy(update={"default": "gone"})
     for wanted in (None, "sdxl"):
-        with pytest.raises(RelayError, match="^model: got no name, and the default gone is not there; allowed: anime"):
+        with pytest.raises(RelayError, match=r"^model: got no name, and the default gone is not there; allowed: anime"):
             model_named(wanted, [gone])
 
 
