@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from entry.fleet.metrics import CallMetrics
-from entry.fleet.names import loras_named, model_named
+from entry.fleet.names import default_of, loras_named, model_named
 from entry.fleet.stage import RETRY_AFTER_S, StageClient
 from entry.fleet.team import Asked, Teams
 from sdxl.config.settings import Settings
@@ -59,13 +59,13 @@ class Fleet:
         return [offer for stage in self.stages for offer in stage.offers]
 
     def default_model(self) -> OfferedModel | None:
-        """That of requests that name none, once a base is known."""
-        return model_named(None, self.base.offers)
+        """That of requests that name none, while it is there."""
+        return default_of(self.base.offers)
 
     def check_default(self, field: str, wanted: str | None) -> None:
         """Raises RelayError (400 or 404) if another model is meant."""
         default = self.default_model()
-        if wanted and default and model_named(wanted, self.base.offers, field) is not default:
+        if wanted and default and model_named(wanted, self.base.offers, field) != default:
             raise invalid_field(field, wanted, f"{default.name}, the server's default; a request may name another")
 
     def report(self) -> dict[str, Any]:
@@ -182,17 +182,17 @@ class Fleet:
         found = self.teams(settled).disagreements
         if not found:
             return
-        told = f"allowed: none, for base and refiner do not fit: {'; '.join(found)}"
+        why = "; ".join(found)
         if request.model is None and request.refiner_model is None:
+            message = f"refine: got {shorten(settled.refine)}; allowed: none, for base and refiner do not fit: {why}"
             raise RelayError(
-                503,
-                "stages_do_not_fit",
-                f"refine: got {shorten(settled.refine)}; {told}",
-                field="refine",
-                got=settled.refine,
-                retry_after_s=RETRY_AFTER_S,
+                503, "stages_do_not_fit", message, field="refine", got=settled.refine, retry_after_s=RETRY_AFTER_S
             )
-        raise RelayError(400, "models_do_not_fit", f"refine: got {shorten(settled.refine)}; {told}", field="refine")
+        field, got, other = "refiner_model", settled.refiner_model, f"the model {settled.model}"
+        if request.refiner_model is None:
+            field, got, other = "model", settled.model, f"the refiner {settled.refiner_model}"
+        message = f"{field}: got {shorten(got)}; allowed: what fits {other}, or refine=none; {why}"
+        raise RelayError(400, "models_do_not_fit", message, field=field, got=got)
 
     def _known(self, stage: StageClient, loras: tuple[str, ...]) -> tuple[str, ...]:
         known = {lora.name for offer in stage.offers for lora in offer.loras}

@@ -51,6 +51,7 @@ class Replica:
         self._tokens = deque(token.get_secret_value() for token in settings.runner_token)  # first, what it took last
         self._work: dict[object, tuple[str, float]] = {}  # model and work of each call, in the engines' unit
         self._usual_work = 1.0  # the last job's, for jobs that the runner has not told the work of yet
+        self._done: set[str] = set()  # models of jobs that it has done since it last said which are there
 
     @property
     def may_be_loading(self) -> bool:
@@ -66,18 +67,32 @@ class Replica:
         """What it is for such jobs; None if it cannot do them, or is not ready."""
         return self.offer.identity(model, loras) if self.status and self.offer else None
 
-    def turn(self, model: str | None) -> tuple[float, int, int]:
-        """The lower, the sooner it can be done with a job of this model: seconds first, then calls and room.
-
-        The outstanding work counts, and a load, unless the model is there, or is coming for another job.
-        """
+    def has(self, model: str | None) -> bool:
+        """Whether the model is there, or is coming for another job."""
         assert self.status is not None
-        assert self.offer is not None
-        model = model or self.offer.default
+        wanted = self._name_of(model)
+        return wanted in (*self.status.resident, *self._done) or any(
+            wanted == other for other, _ in self._work.values()
+        )
+
+    def seconds_until(self, model: str | None) -> float:
+        """How long until a job of this model can begin: the outstanding work, and a load unless it `has` the model."""
+        assert self.status is not None
         work = sum(work for _, work in self._work.values())
-        is_there = model in self.status.resident or any(model == other for other, _ in self._work.values())
-        seconds = work * self.status.seconds_per_work + (0.0 if is_there else self.status.load_s)
-        return seconds, len(self._work), -self.status.room_bytes
+        return work * self.status.seconds_per_work + (0.0 if self.has(model) else self.status.load_s)
+
+    @property
+    def calls(self) -> int:
+        """Jobs of this entry that it is at work on."""
+        return len(self._work)
+
+    @property
+    def room_bytes(self) -> int:
+        """What is free for more models."""
+        return self.status.room_bytes if self.status else 0
+
+    def _name_of(self, model: str | None) -> str:
+        return model or (self.offer.default if self.offer else "")
 
     async def ask(self) -> None:
         """Learns whether it is ready, and what it offers."""
@@ -112,6 +127,7 @@ class Replica:
             self.is_lost(f"does not say what it offers ({_said(error)})")
         else:
             self.status, self.fault = status, ""
+            self._done.clear()
 
     async def _exchange(self, method: str, path: str) -> tuple[aiohttp.ClientResponse, bytes]:
         async with self._session.request(
@@ -155,7 +171,7 @@ class Replica:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s)
         url = f"{self.address.root}/{endpoint}"
         try:
-            with self._working(model or (self.offer.default if self.offer else "")) as job:
+            with self._working(self._name_of(model)) as job:
                 async with self._session.post(
                     url,
                     data=payload,
@@ -170,6 +186,7 @@ class Replica:
                         self._hear(job, frame)
                         hear(frame)
                         if frame.kind is Kind.RESULT:
+                            self._done.add(self._name_of(model))
                             return frame
                         if frame.kind is Kind.ERROR:
                             raise _ended(RelayError.from_frame(frame.meta))

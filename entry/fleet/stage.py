@@ -27,6 +27,7 @@ logger = logging.getLogger("bentoml.sdxl_relay")
 LOOK_S, FIRST_LOOK_S = 1.0, 0.2  # the second, until a replica is ready for the first time
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 2.0
 RETRY_AFTER_S = 5
+ABOUT = 1.25  # how exactly it is known what a load takes: each replica tells what it has measured
 MAX_LOSSES = 5  # of replicas at work on the same job: it may be the job that kills them
 
 
@@ -205,6 +206,15 @@ class StageClient:
 
 
 def _soonest(team: Team, tried: Collection[Replica]) -> Replica | None:
-    """Who will be done first; of equals, any."""
+    """Who can begin first. If that means a load, who has the most room of those that could begin at about that time."""
     waiting = [replica for replica in team.members() if replica not in tried]
-    return min(waiting, key=lambda replica: (*replica.turn(team.model), random.random()), default=None)
+
+    def turn(replica: Replica) -> tuple[float, ...]:
+        return replica.seconds_until(team.model), replica.calls, -replica.room_bytes, random.random()
+
+    first = min(waiting, key=turn, default=None)
+    if first is None or first.has(team.model):
+        return first
+    until_s = ABOUT * first.seconds_until(team.model)
+    alike = [replica for replica in waiting if replica.seconds_until(team.model) <= until_s]
+    return max(alike, key=lambda replica: (replica.has(team.model), replica.room_bytes, random.random()))

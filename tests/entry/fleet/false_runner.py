@@ -41,7 +41,7 @@ def offer_of(*identities: Identity, names: Sequence[str] = ("sdxl",)) -> Offer:
     models = tuple(
         OfferedModel(
             name=name,
-            file=name,
+            file=f"{name}.safetensors",
             fingerprint=each.checkpoint,
             kind="base",
             schedule=each.schedule,
@@ -82,6 +82,9 @@ class FalseRunner:
         self.behaves = list(behaves)
         self.tokens = tokens
         self.offer = offer_of(identity)
+        self.says_offer: str | None = ""  # in place of the offer; None for nothing at all
+        self.offers_told = self.renewed = 0
+        self.next_offer: Offer | None = None  # once it has looked anew
         self.resident: tuple[str, ...] = ("sdxl",)
         self.load_s = 10.0
         self.room_bytes = 0
@@ -97,6 +100,7 @@ class FalseRunner:
         app = web.Application()
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/offer", self._offer)
+        app.router.add_post("/renew", self._renew)
         app.router.add_post("/run", self._run)
         runner = web.AppRunner(app, shutdown_timeout=0)
         await runner.setup()
@@ -105,6 +109,7 @@ class FalseRunner:
             yield
         finally:
             self._is_over.set()
+            self.may_end.set()
             await runner.cleanup()
 
     def _lets_in(self, request: web.Request) -> bool:
@@ -121,7 +126,17 @@ class FalseRunner:
         return web.json_response(status.model_dump() if self._lets_in(request) else {})
 
     async def _offer(self, _: web.Request) -> web.Response:
-        return web.json_response(text=self.offer.model_dump_json())
+        if self.says_offer is None:
+            await self._is_over.wait()
+        self.offers_told += 1
+        return web.json_response(text=self.says_offer or self.offer.model_dump_json())
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        if not self._lets_in(request):
+            return _error(401, "wrong_token", {})
+        self.renewed += 1
+        self.offer = self.next_offer or self.offer
+        return await self._offer(request)
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         if not self._lets_in(request):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -61,14 +62,19 @@ def test_disagreements_are_named() -> None:
 
 
 @asynccontextmanager
-async def fleet_of(settings: Settings, **runners: FalseRunner) -> AsyncIterator[Fleet]:
-    """Waits until all are ready."""
+async def fleet_of(settings: Settings, **runners: FalseRunner | Sequence[FalseRunner]) -> AsyncIterator[Fleet]:
+    """One runner of a stage, or several. Waits until all are ready."""
     fleet = Fleet(settings)
-    async with listening(*runners.values()) as urls:
-        fleet.start({name: [url] for name, url in zip(runners, urls, strict=True)})
+    stages = {name: [some] if isinstance(some, FalseRunner) else some for name, some in runners.items()}
+    async with listening(*(each for some in stages.values() for each in some)) as urls:
+        left = iter(urls)
+        fleet.start({name: list(islice(left, len(some))) for name, some in stages.items()})
         await asyncio.wait_for(fleet.has_been_ready.wait(), 10)
-        yield fleet
-        await fleet.close()
+        await asyncio.gather(*(replica.ask() for stage in fleet.stages for replica in stage.replicas))
+        try:
+            yield fleet
+        finally:
+            await fleet.close()
 
 
 @pytest.fixture(autouse=True)
