@@ -1,6 +1,7 @@
 """Rows with unlike LoRAs in one tick, against a tick for each LoRA; and what a tick without LoRAs costs.
 
-On the mini base, with guidance, so that a job has two rows. All are called by turns, many times; medians count.
+On the mini base: four jobs of one row, and of two, as with guidance. All are called by turns, many times, and medians
+count.
 Prints the figures, and writes `lora_rows.json` to `benchmarks/results/`.
 """
 
@@ -72,20 +73,25 @@ def main() -> None:
             loras.add(str(number), loras.read(path))
     plain = unet_of(pipeline.unet)
     unet = with_loras(plain, loras)
-    rows = [((str(number), 1.0),) for number in range(LORAS) for _ in range(2)]
-    together = call_of(unet, conditioning(pipeline, rows))
-    in_turn = [call_of(unet, conditioning(pipeline, rows[2 * number : 2 * number + 2])) for number in range(LORAS)]
-    none = conditioning(pipeline, [()] * 2 * LORAS)
-    with_some = medians({"together": together, "in turn": lambda: [call() for call in in_turn]}, options.rounds)
-    without = medians({"plain": call_of(plain, none), "ours": call_of(unet, none)}, options.rounds)
-    report = {
-        "machine": machine(),
-        "options": vars(options),
-        "ms": {**with_some, **without},
-        "throughput_together": with_some["in turn"] / with_some["together"],
-        "without_loras": without["ours"] / without["plain"],
-        "with_4_of_without": with_some["together"] / without["ours"],
-    }
+    report: dict[str, Any] = {"machine": machine(), "options": vars(options)}
+    for rows_each in (1, 2):
+        rows = [((str(number), 1.0),) for number in range(LORAS) for _ in range(rows_each)]
+        parts = [rows[number * rows_each : (number + 1) * rows_each] for number in range(LORAS)]
+        in_turn = [call_of(unet, conditioning(pipeline, part)) for part in parts]
+        works = {
+            "together": call_of(unet, conditioning(pipeline, rows)),
+            "in turn": lambda calls=in_turn: [call() for call in calls],  # type: ignore[misc]
+        }
+        with_some = medians(works, options.rounds)
+        none = conditioning(pipeline, [()] * len(rows))
+        loras.for_rows([])
+        without = medians({"plain": call_of(plain, none), "ours": call_of(unet, none)}, options.rounds)
+        report[f"{rows_each} rows each"] = {
+            "ms": {**with_some, **without},
+            "throughput_together": with_some["in turn"] / with_some["together"],
+            "without_loras": without["ours"] / without["plain"],
+            "with_4_of_without": with_some["together"] / without["ours"],
+        }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "lora_rows.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))

@@ -121,7 +121,7 @@ async def loads_of(url: str) -> int:
     """How many models the server has loaded while it served."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as answer:
         lines = (await answer.text()).splitlines()
-    counts = [line for line in lines if line.startswith("sdxl_relay_load_seconds_count") and 'kind="lora"' not in line]
+    counts = [line for line in lines if line.startswith("sdxl_relay_load_seconds_count")]
     return int(sum(float(line.rpartition(" ")[2]) for line in counts))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from runners.bento_models import folder_of
-from runners.metrics import StageMetrics
+from runners.metrics import LoadKind, StageMetrics
 from runners.shelf import Known, Shelf
 from sdxl.config.references import UnusableFile
 from sdxl.config.settings import ConfigurationError, Settings, StageName
@@ -81,9 +81,11 @@ class Loads:
         self._leaving[need] = call
 
     def _timed(self, need: Need) -> Loaded:
-        if need.is_extra:
-            return self._lora(need)
         begun = time.perf_counter()
+        if need.is_extra:
+            lora = self._lora(need)
+            self._count("lora", time.perf_counter() - begun)
+            return lora
         known = self._shelf.of(need)
         try:
             loaded = self._loaded(need)
@@ -92,9 +94,12 @@ class Loads:
             raise self._as_answer(known, error) from error
         seconds = time.perf_counter() - begun
         self.load_s += SMOOTHING * (seconds - self.load_s)
-        if self.metrics is not None:
-            self.metrics.loaded(seconds)
+        self._count("model", seconds)
         return loaded
+
+    def _count(self, kind: LoadKind, seconds: float) -> None:
+        if self.metrics is not None:
+            self.metrics.loaded(kind, seconds)
 
     def _loaded(self, need: Need) -> Loaded:
         begun = time.perf_counter()

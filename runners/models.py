@@ -80,10 +80,16 @@ class StageModels:
         """Lets all be counted, and measuring begin again when there is time."""
         probe, settings, first = self._measuring
         self.loads.metrics = metrics
+        self.residence.when_changed = lambda: self._tell_residence(metrics)
+        self._tell_residence(metrics)
         probe.checkpoint.prompts.tell = metrics.encoded
         self.measure_again = measuring_again(probe, self.speed, settings, metrics.row_limit.set)
         self.loads.when_left(first.need, self._forget_first)
         del self._measuring
+
+    def _tell_residence(self, metrics: StageMetrics) -> None:
+        models = sum(not need.is_extra for need in self.residence.there)
+        metrics.resident(models, self.residence.used_bytes, self.residence.budget_bytes)
 
     def _forget_first(self) -> None:
         self.measure_again = lambda: False
@@ -91,6 +97,10 @@ class StageModels:
     def there(self, known: Known) -> Checkpoint:
         """A model that a job works with, for which the engine has waited; on the engine's thread."""
         return self.loads.checkpoints[known.need]
+
+    def is_there(self, known: Known) -> bool:
+        """Whether a job of the model could be worked on at once; from any thread."""
+        return known.need in self.residence.there
 
     def renew(self) -> None:
         """Looks for models and LoRAs that have come or gone; from any thread."""

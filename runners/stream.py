@@ -23,7 +23,7 @@ from runners.noted import note_error
 from runners.runner import SETTINGS
 from sdxl.errors import LATE, RelayError, invalid_request
 from sdxl.request.limits import Limits
-from stepbatch.errors import DeadlinePassed, EngineStopped, NonFiniteLatents, QueueFull
+from stepbatch.errors import DeadlinePassed, EngineStopped, ModelTooLarge, NonFiniteLatents, QueueFull
 
 if TYPE_CHECKING:
     from runners.stage import Stage, StageJob
@@ -76,11 +76,13 @@ async def stream_job(
         steps_before = _count(ctx, STEPS_BEFORE)
         preview_steps = steps_to_show(_count(ctx, PREVIEWS), steps_before + job.steps + job.steps_after)
         job.on_step = post_step
+        model_is_there = stage.models.is_there(job.known)
         stage.engine.submit(job)
     except Exception as error:
         stage.metrics.refused()
         yield _refuse(_as_relay_error(error), ctx.response)
         return
+    stage.metrics.came(model_is_there=model_is_there)
     context = copy_context()  # of this request, for what is logged in the engine's thread
     job.future.add_done_callback(lambda future: context.run(post_end, future))
     try:
@@ -141,6 +143,8 @@ def _as_relay_error(error: BaseException) -> RelayError:
         return RelayError(504, "timeout", str(error), retry_after_s=LATE.retry_after_s)
     if isinstance(error, EngineStopped):
         return RelayError(503, "stopping", "the runner is stopping", retry_after_s=5)
+    if isinstance(error, ModelTooLarge):
+        return RelayError(413, "no_memory", f"model: it or a LoRA does not fit; {error}", field="model")
     if isinstance(error, NonFiniteLatents):
         return RelayError(500, "non_finite", "the model gave latents that are not finite; the server is at fault")
     logger.error("a job failed", exc_info=error)

@@ -32,7 +32,7 @@ MEANINGS: Mapping[ErrorCode, str] = {
     "missing_field": "A required field is missing.",
     "model_not_found": "There is no model of this name.",
     "models_do_not_fit": "The model and the refiner that the request names cannot work together.",
-    "no_memory": "A picture of this size does not fit into the memory of a runner.",
+    "no_memory": "A picture of this size, or the model, does not fit into the memory of a runner.",
     "no_page": "This server has no page.",
     "no_refiner": "This server has no refiner.",
     "no_step": "With these steps and this cutoff, one of the stages would have nothing to do.",

@@ -57,7 +57,11 @@ class Residence:
 
     def __init__(self, loader: Loader, budget_bytes: int, wake: Callable[[], object]) -> None:
         """`wake` is called when something has come, on the thread that has loaded it."""
-        self._loader, self._budget, self._wake = loader, budget_bytes, wake
+        self._loader, self._wake = loader, wake
+        self.budget_bytes = budget_bytes
+        """What all that is there may take."""
+        self.when_changed: Callable[[], object] = lambda: None
+        """On the engine's thread, whenever something has come or gone."""
         self._there: OrderedDict[Need, Loaded] = OrderedDict()  # the least recently used first
         self._coming: dict[Need, Future[Loaded]] = {}
         self._faults: dict[Need, Exception] = {}  # for those who wait at present
@@ -75,7 +79,7 @@ class Residence:
     @property
     def room_bytes(self) -> int:
         """What is left of the budget; from any thread."""
-        return max(0, self._budget - self.used_bytes)
+        return max(0, self.budget_bytes - self.used_bytes)
 
     def put(self, need: Need, loaded: Loaded) -> None:
         """Take in what was loaded before the engine has started."""
@@ -95,6 +99,7 @@ class Residence:
                 self._faults[need] = entered.error
             else:
                 self._there[need] = loaded
+                self.when_changed()
 
     def unet(self, job: Job[Any]) -> UNet | None:
         """See `Models`."""
@@ -135,8 +140,8 @@ class Residence:
         own = self._loader.parts(need)
         pinned = [loaded.parts for other, loaded in self._there.items() if self._loader.is_pinned(other)]
         future: Future[Loaded] = Future()
-        if _size([*pinned, own]) > self._budget:
-            future.set_exception(ModelTooLarge(_size([own]), max(0, self._budget - _size(pinned))))
+        if _size([*pinned, own]) > self.budget_bytes:
+            future.set_exception(ModelTooLarge(_size([own]), max(0, self.budget_bytes - _size(pinned))))
         else:
             victims = self._victims(need, wanted)
             if victims is None:
@@ -155,12 +160,12 @@ class Residence:
         stays = dict(self._there)
         coming = [self._loader.parts(other) for other in (*self._coming, need)]
         for victim in (*idle, *later):
-            if _size([*coming, *(loaded.parts for loaded in stays.values())]) <= self._budget:
+            if _size([*coming, *(loaded.parts for loaded in stays.values())]) <= self.budget_bytes:
                 break
             if self._may_go(victim, first):
                 for other in self._with_extras(victim):
                     stays.pop(other, None)
-        if _size([*coming, *(loaded.parts for loaded in stays.values())]) > self._budget:
+        if _size([*coming, *(loaded.parts for loaded in stays.values())]) > self.budget_bytes:
             return None
         return [other for other in self._there if other not in stays]
 
@@ -175,6 +180,7 @@ class Residence:
         left = attempt(self._there.pop(need).leave)
         if isinstance(left, Failure):
             logger.error("%s did not leave in order", need, exc_info=left.error)
+        self.when_changed()
 
 
 def _size(parts: Iterable[Parts]) -> int:

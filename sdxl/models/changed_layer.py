@@ -29,7 +29,7 @@ class ChangedLayer(nn.Module):
     """Stands in a layer's place while any row has a LoRA that changes it.
 
     All low-rank changes are computed at once: with the ranks of the call's LoRAs side by side, down [ranks, in] is
-    applied to all rows, each row's factors [rows, ranks] are 0 where a LoRA is not its own, and up [out, ranks] brings
+    applied to all rows, each row's factors [rows, ranks] are 0 where a LoRA is not its own, and up [ranks, out] brings
     all together: two matrix products, however many LoRAs there are. That nothing is gathered, and that rows differ
     in a tensor of factors alone, is what CUDA graphs and compiled code need: with ranks filled up to a fixed number,
     `down`, `up` and the factors would be their inputs. Changes of other kinds are added to their rows one by one.
@@ -76,21 +76,27 @@ class ChangedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output, with what each row's LoRAs add to it."""
         output: Tensor = self.layer(x)
-        changed = output
+        added = [(rows, self._added(change, x, output, rows, factors)) for change, rows, factors in self._others]
         if self._stacked:
-            changed = changed + self._low_rank(x)
-        for change, rows, factors in self._others:
-            own = output.index_select(0, rows)
-            added = change.added(self.layer, x.index_select(0, rows), own).expand_as(own)
-            changed = changed.index_add(0, rows, added * factors.reshape(-1, *[1] * (own.ndim - 1)))
-        return changed
+            output = self._with_low_rank(x, output)
+        for rows, each in added:
+            output = output.index_add(0, rows, each)
+        return output
 
-    def _low_rank(self, x: Tensor) -> Tensor:
+    def _with_low_rank(self, x: Tensor, output: Tensor) -> Tensor:
+        """In the output's own memory, which is the layer's and nobody else's: fresh memory costs more than sums."""
         if isinstance(self.layer, nn.Linear):
             inner = F.linear(x, self._down)
-            return F.linear(inner * _among(self._factors, inner.ndim), self._up)
+            inner *= _among(self._factors, inner.ndim)
+            output.view(-1, output.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), self._up)
+            return output
         inner = with_weight(self.layer, x, self._down)
-        return F.conv2d(inner * self._factors[:, :, None, None], self._up)
+        return output.add_(F.conv2d(inner * self._factors[:, :, None, None], self._up))
+
+    def _added(self, change: Change, x: Tensor, output: Tensor, rows: Tensor, factors: Tensor) -> Tensor:
+        own = output.index_select(0, rows)
+        added = change.added(self.layer, x.index_select(0, rows), own).expand_as(own)
+        return added * factors.reshape(-1, *[1] * (own.ndim - 1))
 
     def _stack(self, changes: list[LowRank]) -> None:
         wanted = tuple(changes)
@@ -99,7 +105,8 @@ class ChangedLayer(nn.Module):
         self._stacked = wanted
         if changes:
             self._down = torch.cat([change.down for change in changes])
-            self._up = torch.cat([change.up for change in changes], dim=1)
+            up = torch.cat([change.up for change in changes], dim=1)
+            self._up = up.t().contiguous() if isinstance(self.layer, nn.Linear) else up
 
     def _of_rows(self, change: Change, strengths: list[float]) -> tuple[Change, Tensor, Tensor]:
         weight: Tensor = self.layer.weight  # type: ignore[assignment]

@@ -18,7 +18,7 @@ from tests.deploy.prometheus_operator import KINDS
 from tests.service.server import ROOT
 
 GUIDE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text()
-BY_HAND = ("fill-weights.yaml", "prometheus-adapter.yaml")
+BY_HAND = ("fill-weights.yaml", "models-volume.yaml", "prometheus-adapter.yaml")
 FILES = sorted(KUBERNETES.rglob("*.yaml"))
 OLDEST, NEWEST = "1.30", "1.37"  # versions of Kubernetes
 

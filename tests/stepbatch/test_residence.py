@@ -177,6 +177,16 @@ def test_a_model_goes_with_all_its_extras() -> None:
     assert sorted(names(loader.left)) == ["a", "x", "y"]
 
 
+def test_it_tells_of_what_comes_and_goes_when_it_is_so() -> None:
+    rounds = Rounds(FalseLoader(), budget=1, there=("a",))
+    told: list[list[str]] = []
+    rounds.residence.when_changed = lambda: told.append(names(rounds.residence.there))
+    rounds.round(job_of("b"))
+    rounds.loader.end()
+    rounds.round(job_of("b"))
+    assert told == [[], ["b"]]
+
+
 def test_an_extra_whose_model_has_gone_meanwhile_is_dropped() -> None:
     rounds = Rounds(FalseLoader(sizes={"b": 2}), budget=2, there=("a",))
     rounds.round(job_of("a", "x"))
