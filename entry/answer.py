@@ -6,7 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -68,8 +68,8 @@ class PictureFile:
     warnings: dict[str, str]
     spent_ms: dict[str, float]  # for each of PHASES
     loras: str | None = None  # which were applied where, if any were asked for
-    model: str = ""  # of the stage that made it first
-    digest: str = ""  # SHA-256 of that model's files
+    models: dict[str, str] = field(default_factory=dict)  # by stage, in the order of their work
+    digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each model's files
 
     def as_json(self) -> dict[str, Any]:
         """The file in base64, with the rest; as an item of /generate_batch and the result of a stream have it."""
@@ -78,9 +78,20 @@ class PictureFile:
             "media_type": self.media_type,
             "seed": self.seed,
             "warnings": self.warnings,
+            "models": self.models,
             "loras": self.loras,
             "timings": self.spent_ms,
         }
+
+    @property
+    def model(self) -> str:
+        """That of the stage that worked first."""
+        return next(iter(self.models.values()), "")
+
+    @property
+    def digest(self) -> str:
+        """Of the same model's files."""
+        return next(iter(self.digests.values()), "")
 
     @property
     def warning_headers(self) -> dict[str, str]:
@@ -90,8 +101,11 @@ class PictureFile:
     def as_response(self) -> Response:
         """The file, with the rest in headers."""
         timing = ", ".join(f"{phase};dur={ms:.1f}" for phase, ms in self.spent_ms.items())
-        loras = {} if self.loras is None else {"x-loras": quote(self.loras, safe=_PLAIN)}
-        headers = {"x-seed": str(self.seed), "server-timing": timing, **loras, **self.warning_headers}
+        told = {"x-models": ", ".join(f"{model} ({stage})" for stage, model in self.models.items())}
+        if self.loras is not None:
+            told["x-loras"] = self.loras
+        named = {name: quote(text, safe=_PLAIN) for name, text in told.items()}
+        headers = {"x-seed": str(self.seed), "server-timing": timing, **named, **self.warning_headers}
         return Response(self.data, media_type=self.media_type, headers=headers)
 
 
@@ -139,8 +153,8 @@ async def picture_file(
         seed=request.seed,
         warnings=warnings,
         loras=applied_text(request.loras, _by_stage(results, "loras")) if request.loras else None,
-        model=next(iter(_by_stage(results, "models").values())),
-        digest=next(iter(_by_stage(results, "checkpoints").values())),
+        models=_by_stage(results, "models"),
+        digests=_by_stage(results, "checkpoints"),
         spent_ms=watch.spent_ms,
     )
 

@@ -81,6 +81,7 @@ class BatchResult(BaseModel):
     media_type: str | None = None
     seed: int | None = None
     warnings: dict[str, str] = {}
+    models: dict[str, str] = {}  # that made it, by stage
     loras: str | None = None  # which were applied where, if any were asked for
     timings: dict[str, float] = {}  # ms; `queue` counts from the client's coming
     error: BatchError | None = None

@@ -86,6 +86,9 @@ def _info(wanted: Txt2Img, pictures: Sequence[PictureFile]) -> dict[str, Any]:
 def _infotext(wanted: Txt2Img, picture: PictureFile) -> str:
     """The lines by which AUTOMATIC1111's users pass on how a picture was made."""
     stop_at = None if wanted.override_settings is None else wanted.override_settings.CLIP_stop_at_last_layers
+    refiner = None
+    if len(picture.models) > 1:
+        refiner = f"{picture.models['refiner']} [{picture.digests['refiner'][:SHORT_HASH]}]"
     settings = {
         "Steps": wanted.steps,
         "Sampler": wanted.sampler,
@@ -96,7 +99,8 @@ def _infotext(wanted: Txt2Img, picture: PictureFile) -> str:
         "Model hash": picture.digest[:SHORT_HASH],
         "Model": picture.model,
         "Clip skip": None if stop_at == 1 else stop_at,
-        "Refiner switch at": wanted.refiner_switch_at,
+        "Refiner": refiner,
+        "Refiner switch at": wanted.refiner_switch_at if refiner else None,
     }
     negative = [f"Negative prompt: {wanted.negative_prompt}"] if wanted.negative_prompt else []
     last = ", ".join(f"{name}: {value}" for name, value in settings.items() if value is not None)
