@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from entry.fleet.metrics import CallMetrics
-from entry.fleet.names import default_of, loras_named, model_named
+from entry.fleet.names import default_of, each_once, loras_named, model_named
 from entry.fleet.stage import RETRY_AFTER_S, StageClient
 from entry.fleet.team import Asked, Teams
 from sdxl.config.settings import Settings
@@ -16,7 +16,6 @@ from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.handoff.offer import Offer, OfferedModel
 from sdxl.request.loras import Loras
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
-from sdxl.request.settled import Card
 
 NO_REFINER = "this server has no refiner (SDXL_REFINER)"
 ByBoth = TypeVar("ByBoth", GenerationRequest, EditRequest)
@@ -137,23 +136,21 @@ class Fleet:
         loras = self._known(self.refiner, tuple(lora.name for lora in request.loras or ()))
         return Teams(self.base, self.refiner, Asked(None), Asked(request.model, loras))
 
-    def cards(self, named: Mapping[str, str | None]) -> Mapping[str, Card]:
-        """What the stages tell of their default models, or of those `named` by stage; only of stages that are ready."""
-        found = {
-            stage.name: offer.model(named.get(stage.name)) or offer.model(None)
-            for stage in self.stages
-            for offer in (stage.offers if stage.ready else [])
-        }
-        return {name: model.card for name, model in found.items() if model is not None}
-
-    def names(self) -> Mapping[str, list[str]]:
-        """Of the models that each stage offers, its default first."""
-        names = {}
+    def models(self) -> Mapping[str, list[OfferedModel]]:
+        """Those that each stage offers, its default first; only of stages that are ready."""
+        found = {}
         for stage in self.stages:
-            found = {model.name for offer in stage.offers for model in offer.models}
-            first = [offer.default for offer in stage.offers[:1]]
-            names[stage.name] = [*first, *sorted(found - {*first}, key=str.casefold)]
-        return names
+            offers = stage.offers if stage.ready else []
+            each = each_once(model for offer in offers for model in offer.models)
+            found[stage.name] = sorted(each, key=lambda model: model.name != offers[0].default)
+        return found
+
+    def loras(self) -> Mapping[str, list[str]]:
+        """The names of those that each stage offers."""
+        return {
+            stage.name: [lora.name for lora in each_once(lora for offer in stage.offers for lora in offer.loras)]
+            for stage in self.stages
+        }
 
     def _loras(self, wanted: Loras) -> Loras:
         return loras_named(wanted, [*self.base.offers, *self.refiner.offers])

@@ -10,9 +10,12 @@ export function bodyOf(job, more = {}) {
   const form = new FormData();
   form.append("image", job.image, job.image.name ?? "picture.png");
   if (job.mask) form.append("mask", job.mask, "mask.png");
-  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  for (const [name, value] of Object.entries(fields)) form.append(name, asText(value));
   return form;
 }
+
+// As a form has it: lists are JSON there.
+const asText = (value) => (typeof value === "object" ? JSON.stringify(value) : value);
 
 // What makes the picture that is in `file`. The key stays in the shell's environment.
 export function asCurl(job, file, asksForKeys) {
@@ -28,7 +31,7 @@ function asJSON({ request }) {
 function asForm({ request, image, mask }) {
   const files = [`-F ${quoted(`image=@"${imageName(image)}"`)}`, ...(mask ? ["-F mask=@mask.png"] : [])];
   // Not -F: a text may begin with @ or <.
-  const texts = Object.entries(request).map(([name, value]) => `--form-string ${quoted(`${name}=${value}`)}`);
+  const texts = Object.entries(request).map(([name, value]) => `--form-string ${quoted(`${name}=${asText(value)}`)}`);
   return [...files, ...texts].join(" ");
 }
 

@@ -20,14 +20,13 @@ if (!server.has_refiner) ["tab-refine", "panel-refine", "to-refine"].forEach((id
 const kept = load();
 const pictures = await Pictures.open();
 const progress = new Progress();
-const forms = Object.fromEntries(
-  [...document.forms].map((form) => [form.dataset.kind, new Form(form, server, kept[form.dataset.kind], keep)]),
-);
-const tabs = new Tabs(document.querySelector("[role=tablist]"), keep);
+const forms = Object.fromEntries([...document.forms].map((form) => [form.dataset.kind, new Form(form, server)]));
+const tabs = new Tabs(document.querySelector("[role=tablist]"), () => (keep(), tellModel()));
 let running = null; // the AbortController of what is being made
 let shown = null; // the picture
 
 function keep() {
+  if (!server.models.base) return; // the choice of a model would be lost
   const changes = Object.entries(forms).map(([kind, { fields }]) => [kind, fields.changes]);
   save({ tab: tabs.kind, compares: element("compares").checked, ...Object.fromEntries(changes) });
 }
@@ -67,7 +66,7 @@ async function makeBoth(job) {
   return { job, file, before, seed, warnings, timings, thumb: await thumbOf(file) };
 }
 
-const refineOf = ({ request }) => request.refine ?? server.defaults.generate.refine;
+const refineOf = ({ request }) => request.refine ?? forms.generate.fields.controls.get("refine").default;
 
 function begin(form) {
   running = new AbortController();
@@ -133,15 +132,20 @@ function passOn(kind) {
   bringBack(kind, { request: { ...forms[kind].fields.changes, prompt, negative_prompt }, image });
 }
 
-async function tellModel() {
-  const { base, refiner } = server.models;
+function tellModel() {
+  const { base, refiner } = forms[tabs.kind].models;
   const both = base === refiner ? `${base}, base and refiner` : `${base}, refined by ${refiner}`;
   element("model").textContent = base ? `Model: ${refiner ? both : base}` : "The model is not ready yet.";
-  if (base) return;
+}
+
+// Brings the fields back that were kept; as soon as the server says which models there are, those with their choice.
+async function bringFieldsBack() {
+  await Promise.all(Object.values(forms).map((form) => form.choose({ ...kept[form.kind], ...form.fields.changes })));
+  if (server.models.base) return;
   setTimeout(async () => {
     Object.assign(server, await aboutServer().catch(() => ({})));
-    Object.values(forms).forEach((form) => form.learn(server));
-    tellModel();
+    if (server.models.base) Object.values(forms).forEach((form) => form.know(server));
+    bringFieldsBack();
   }, NOT_READY_MS);
 }
 
@@ -163,8 +167,12 @@ element("clear-history").addEventListener("click", async () => {
 });
 takeDropped(() => forms[tabs.kind].upload);
 element("compares").checked = kept.compares ?? true;
+await bringFieldsBack();
 tabs.open(kept.tab ?? "generate");
-tellModel();
+for (const { form } of Object.values(forms)) {
+  form.addEventListener("input", keep);
+  for (const event of ["learned", "change"]) form.addEventListener(event, tellModel);
+}
 if (pictures.all.length) await show(pictures.all[0]);
 else forms.generate.part(".about").open = true;
 document.body.dataset.ready = "";
