@@ -41,15 +41,15 @@ def about(models: Models, loras: Mapping[str, Sequence[str]], settings: Settings
         if kind != "refine":
             own["refiner_model"] |= {"enum": ["", *refiners], "default": ""}
             own["refine"]["enum"] = own["refine"]["enum"] if settings.has_refiner else ["none"]
-    titles = _titles(model for offered in models.values() for model in offered)
+    improving = _titles(models.get("refiner", ()))
     return {
         "version": VERSION,
         "asks_for_keys": bool(settings.api_keys),
         "has_refiner": settings.has_refiner,
         "labels": {
             "scheduler": LABELS,
-            "model": titles,
-            "refiner_model": {**titles, "": "the model's own"},
+            "model": {**improving, **_titles(models.get("base", ()))},
+            "refiner_model": {**improving, "": "the model's own"},
         },
         "fields": fields,
         **about_model(models, None, settings),
@@ -71,7 +71,7 @@ def about_model(models: Models, name: str | None, settings: Settings) -> dict[st
     edit = EditRequest(**ANYTHING)
     of_base = _bounds(own.bounds)
     return {
-        "models": _shown(base, models.get("refiner", ()), improving),
+        "models": _called(models, name),
         "about": own.about.model_dump(),
         "bounds": {"generate": of_base, "edit": of_base, "refine": _bounds(of_refine.bounds)},
         "defaults": {
@@ -83,13 +83,13 @@ def about_model(models: Models, name: str | None, settings: Settings) -> dict[st
     }
 
 
-def _shown(
-    base: OfferedModel | None, refiners: Sequence[OfferedModel], improving: OfferedModel | None
-) -> dict[str, str]:
+def _called(models: Models, name: str | None) -> dict[str, str]:
     """What the models are called: which makes pictures, which refines them, and which is that of /refine."""
-    refiner = _chosen(refiners, base.refiner if base else None) if not base or base.refiner != "none" else None
-    called = {"base": base, "refiner": refiner, "refine": improving}
-    return {part: model.card.name for part, model in called.items() if model}
+    makers, refiners = models.get("base", ()), models.get("refiner", ())
+    base, of_refine = _chosen(makers, name), _chosen(refiners, name)
+    refiner = None if base and base.refiner == "none" else _chosen(refiners, base.refiner if base else None)
+    called = {"base": (base, makers), "refiner": (refiner, refiners), "refine": (of_refine, refiners)}
+    return {part: _titles(offered)[model.name] for part, (model, offered) in called.items() if model}
 
 
 def _chosen(offered: Sequence[OfferedModel], name: str | None) -> OfferedModel | None:
@@ -100,11 +100,10 @@ def _names(offered: Iterable[OfferedModel]) -> list[str]:
     return [model.name for model in offered]
 
 
-def _titles(offered: Iterable[OfferedModel]) -> dict[str, str]:
-    """What to call models; where several are called the same, only their names tell them apart."""
-    titles = {model.name: model.card.name for model in offered}
-    times = Counter(titles.values())
-    return {name: title for name, title in titles.items() if times[title] == 1}
+def _titles(offered: Sequence[OfferedModel]) -> dict[str, str]:
+    """What to call a stage's models; of several with the same title, only the names tell them apart."""
+    times = Counter(model.card.name for model in offered)
+    return {model.name: model.card.name if times[model.card.name] == 1 else model.name for model in offered}
 
 
 def _schemas(request: type[BaseModel]) -> dict[str, Any]:

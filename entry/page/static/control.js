@@ -23,6 +23,7 @@ export class Control {
     if (this.isNumber) this.addBounds(caption);
     if ("slides" in place.dataset) this.addSlider(place, label, schema);
     this.setSchema(schema);
+    this.value = this.default;
   }
 
   addBounds(caption) {

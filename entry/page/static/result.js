@@ -60,6 +60,7 @@ function showFacts({ job, seed, warnings, timings }, { naturalWidth, naturalHeig
   const whole = spent.reduce((sum, [, ms]) => sum + ms, 0);
   const facts = [
     ["Prompt", job.request.prompt],
+    ...(job.request.model ? [["Model", job.request.model]] : []),
     ["Seed", seed],
     ["Size", `${naturalWidth} x ${naturalHeight}`],
     ["Time", `${(whole / 1000).toFixed(2)} s: ${spent.map(([phase, ms]) => `${phase} ${Math.round(ms)} ms`).join(", ")}`],
