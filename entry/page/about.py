@@ -89,7 +89,11 @@ def _called(models: Models, name: str | None) -> dict[str, str]:
     base, of_refine = _chosen(makers, name), _chosen(refiners, name)
     refiner = None if base and base.refiner == "none" else _chosen(refiners, base.refiner if base else None)
     called = {"base": (base, makers), "refiner": (refiner, refiners), "refine": (of_refine, refiners)}
-    return {part: _titles(offered)[model.name] for part, (model, offered) in called.items() if model}
+    return {
+        part: _titles([other for other in offered if other.kind == model.kind])[model.name]
+        for part, (model, offered) in called.items()
+        if model
+    }
 
 
 def _chosen(offered: Sequence[OfferedModel], name: str | None) -> OfferedModel | None:
@@ -101,7 +105,7 @@ def _names(offered: Iterable[OfferedModel]) -> list[str]:
 
 
 def _titles(offered: Sequence[OfferedModel]) -> dict[str, str]:
-    """What to call a stage's models; of several with the same title, only the names tell them apart."""
+    """What to call models; of several with the same title, only the names tell them apart."""
     times = Counter(model.card.name for model in offered)
     return {model.name: model.card.name if times[model.card.name] == 1 else model.name for model in offered}
 

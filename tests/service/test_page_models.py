@@ -125,10 +125,10 @@ def test_loras_with_their_scales(visit: Open, server: Server, tmp_path: Path) ->
     user.page.click("#use-settings")
     user.until(lambda: user.panel(".loras li").count() == 2)
     assert user.panel(".loras input").nth(1).input_value() == "-0.5"
-    user.panel(".loras input").first.fill("5")
+    user.panel(".loras input").nth(1).fill("5")
     user.start()
-    user.until(lambda: user.text("error").startswith("loras"))
-    assert loras.get_attribute("aria-invalid") == "true"
+    user.until(lambda: user.text("error").startswith("loras.1.scale"))
+    assert user.page.locator("[aria-invalid=true]").get_attribute("data-lora") == "kohya_2"
 
     picture = tmp_path / "given.png"
     picture.write_bytes(as_png(a_picture()))

@@ -8,6 +8,7 @@ const TEXTS = new Set(["prompt", "negative_prompt"]);
 export class Fields {
   // Makes a control in each of the form's places, and takes away those for which this request has no field.
   constructor(form, schemas, labels) {
+    this.form = form;
     this.controls = new Map();
     for (const place of form.querySelectorAll("[data-field]")) {
       const name = place.dataset.field;
@@ -76,8 +77,10 @@ export class Fields {
 
   // Marks the field at fault, and brings it into view; null takes the mark away.
   complain(name) {
-    for (const each of this.controls.values()) each.input.removeAttribute("aria-invalid");
-    const input = this.controls.get(name)?.input;
+    for (const each of this.form.querySelectorAll("[aria-invalid]")) each.removeAttribute("aria-invalid");
+    const [field, at] = name?.split(".") ?? []; // the scale of the second LoRA is loras.1.scale
+    const control = this.controls.get(field);
+    const input = control?.scales?.[at] ?? control?.input;
     if (!input) return;
     input.setAttribute("aria-invalid", "true");
     for (let folded = input.closest("details"); folded; folded = folded.parentElement.closest("details")) folded.open = true;

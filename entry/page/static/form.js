@@ -59,7 +59,7 @@ export class Form {
   async learnOf(model) {
     this.wanted = model;
     const isDefault = model === this.fields.controls.get("model").schema.default;
-    const told = isDefault ? this.server : await aboutServer({ model }).catch(() => null);
+    const told = isDefault ? this.server : await aboutServer(model).catch(() => null);
     if (told && this.wanted === model) this.learn(told);
   }
 

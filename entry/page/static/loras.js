@@ -58,6 +58,7 @@ export class Loras {
     const { minimum, maximum } = this.schema.items.properties.scale;
     const number = made("input", { type: "number", min: minimum, max: maximum, step: 0.05, value: scale ?? 1 });
     number.dataset.lora = name;
+    number.setAttribute("aria-errormessage", "error");
     const caption = made("label", { textContent: name, title: name });
     const button = made("button", { type: "button", textContent: "×" });
     button.setAttribute("aria-label", `Without ${name}`);
