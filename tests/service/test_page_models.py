@@ -36,7 +36,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("models")
     write_folder(folder)
     (folder / "catalog.yaml").write_text(CATALOG + OWN)
-    settings = {**ENVIRONMENT, "SDXL_MODELS": folder, "SDXL_REFINER": ROOT / "checkpoints" / "mini" / "refiner"}
+    settings: dict[str, Any] = {
+        **ENVIRONMENT,
+        "SDXL_MODELS": folder,
+        "SDXL_REFINER": ROOT / "checkpoints" / "mini" / "refiner",
+    }
     with serving(tmp_path_factory.mktemp("home"), **settings) as made:
         yield made
 

@@ -134,10 +134,6 @@ def test_what_is_told_of_the_models() -> None:
         assert report["base"]["resident"] == {"sdxl": 1}
         assert report["base"]["unusable"] == {"checkpoints/old.ckpt": "it is a pickle"}
         assert "127.0.0." not in str(report)
-        assert fleet.names() == {
-            "base": ["mini", "alone", "art/Dream", "own"],
-            "refiner": ["refiner", "art/Dream", "fine"],
-        }
 
     with_fleet(test, faulty)
 
