@@ -38,7 +38,7 @@ MUTATIONS = [
     Mutation("stepbatch/policy.py", "rows + job.rows <= max_rows", "rows + job.rows <= max_rows + 1"),
     Mutation("stepbatch/held.py", "len(self._jobs) >= self._max_jobs", "len(self._jobs) > self._max_jobs"),
     Mutation("stepbatch/denoising.py", "self.next_step >= self.guided_steps", "self.next_step > self.guided_steps"),
-    Mutation("stepbatch/job.py", "return self.size, self.adapters", "return self.size"),
+    Mutation("stepbatch/job.py", "return self.needs[0], self.size", "return self.size"),
     # how a job runs
     Mutation("sdxl/denoising/sampler.py", "(timesteps < cutoff)", "(timesteps <= cutoff)", (PARITY,)),
     Mutation("sdxl/denoising/sampler.py", "count = min(int(", "count = min(round("),
@@ -58,8 +58,8 @@ MUTATIONS = [
     Mutation("sdxl/request/limits.py", 'is_low_priority=priority == "low"', "is_low_priority=False",
              ("tests/service/test_limits.py",)),
     # what is loaded
-    Mutation("sdxl/models/lora.py", "(strength * change.scale)", "change.scale"),
-    Mutation("sdxl/models/prompt_cache.py", "clip_skip, self._adapters())", "clip_skip, ())",
+    Mutation("sdxl/models/changed_layer.py", "torch.where(factors == 0, 0, inner * factors)", "inner * factors"),
+    Mutation("sdxl/models/prompt_cache.py", "clip_skip, adapters, named)", "clip_skip, (), named)",
              ("tests/service/test_loras.py",)),
     Mutation("sdxl/models/weights.py", "halves and (is_half or not plain)", "halves and is_half"),
     # what comes out
