@@ -26,7 +26,7 @@ from sdxl.models.distilled import add_distilled
 from sdxl.models.facts import BentoModel, Facts, facts_of
 from sdxl.models.labels import label
 from sdxl.models.lora import LoadedLoras
-from sdxl.models.placement import place
+from sdxl.models.placement import leave_files, place
 from sdxl.models.preview import LatentToRGB
 from sdxl.models.prompt_cache import PromptCache
 from sdxl.models.shared import SharedParts
@@ -107,6 +107,8 @@ def load(
         weights = load_weights(stage, model, facts, settings, dtype, bento_model)
         pipeline = weights.pipeline
         files = weights.files | add_distilled(pipeline, model, settings, bento_model)
+        if device == "cpu" or settings.offload != "none":
+            leave_files(pipeline)
         if shared is not None:
             shared.share(pipeline)
         place(pipeline, settings, device)

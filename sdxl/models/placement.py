@@ -36,6 +36,17 @@ def place(pipeline: Any, settings: Settings, device: str) -> None:
             pipeline.to(device)
 
 
+def leave_files(pipeline: Any) -> None:
+    """Copies weights, which may still be in their file's memory: were the file written to, they would change with it.
+
+    Were it cut off, reading them would end the process. (Which of them were converted, and so are copies, is not told.)
+    """
+    for model in pipeline.components.values():
+        if isinstance(model, nn.Module):
+            for tensor in (*model.parameters(), *model.buffers()):
+                tensor.data = tensor.data.clone()
+
+
 def _bring_layer_by_layer(pipeline: Any, device: str) -> None:
     """As diffusers' enable_sequential_cpu_offload, which does not work with the device "cpu", where tests run."""
     for model in pipeline.components.values():

@@ -193,3 +193,21 @@ def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ConfigurationError, match=r"unet has no \.safetensors file but diffusion_pytorch_model\.bin"):
         loaded("base", base=folder)
+
+
+@pytest.mark.parametrize("form", ["folder", "file"])
+def test_a_file_that_is_written_to_changes_no_weights(tmp_path: Path, form: str) -> None:
+    """Nor does one that is cut off end the process: nothing of it is mapped into memory any more."""
+    pipeline = PIPELINES["base"].from_pretrained(MINI / "base", add_watermarker=False)
+    if form == "folder":
+        pipeline.save_pretrained(tmp_path / "own")
+    else:
+        write_original(pipeline, tmp_path / "own.safetensors")
+    base = tmp_path / ("own" if form == "folder" else "own.safetensors")
+    checkpoint = loaded("base", base=base, base_config=MINI / "base", refiner="none")
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    weight = checkpoint.pipeline.unet.conv_in.weight
+    before = weight.clone()
+    for file in tmp_path.rglob("*.safetensors"):
+        file.write_bytes(bytes(file.stat().st_size // 2))
+    assert torch.equal(weight, before)
