@@ -98,6 +98,7 @@ def test_who_refines(visit: Open, server: Server) -> None:
     user.make()
     assert asked(user)["refiner_model"] == "swapped"
     assert user.download() == server.post("/generate", json=asked(user)).content
+    assert (user.fact("Model"), user.fact("Refined by")) == ("mini v", "swapped")
     others = server.post("/generate", json={**asked(user), "refiner_model": "mini"})
     assert user.download() != others.content
 

@@ -61,9 +61,9 @@ async function makeBoth(job) {
     make(path, bodyOf(job, { previews: PREVIEWS }), signal, (...event) => (accept(), hear(...event))),
     compares && accepted.then(() => make(path, bodyOf(job, { refine: "none" }), signal, progress.follower(1))),
   ]);
-  const { seed, warnings, timings } = result;
+  const { seed, models, warnings, timings } = result;
   const [file, before] = [blobOf(result), alone ? blobOf(alone) : (job.image ?? null)];
-  return { job, file, before, seed, warnings, timings, thumb: await thumbOf(file) };
+  return { job, file, before, seed, models, warnings, timings, thumb: await thumbOf(file) };
 }
 
 const refineOf = ({ request }) => request.refine ?? forms.generate.fields.controls.get("refine").default;
