@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from entry.fleet.metrics import CallMetrics
-from entry.fleet.names import default_of, loras_named, model_named
+from entry.fleet.names import default_of, each_once, loras_named, model_named
 from entry.fleet.stage import RETRY_AFTER_S, StageClient
 from entry.fleet.team import Asked, Teams
 from sdxl.config.settings import Settings
@@ -138,13 +138,25 @@ class Fleet:
         return Teams(self.base, self.refiner, Asked(None), Asked(request.model, loras))
 
     def cards(self, named: Mapping[str, str | None]) -> Mapping[str, Card]:
-        """What the stages tell of their default models, or of those `named` by stage; only of stages that are ready."""
-        found = {
-            stage.name: offer.model(named.get(stage.name)) or offer.model(None)
+        """What the stages tell of their default models, or of those `named` by stage; only of stages that are ready.
+
+        The refiner is the base's own unless one is named; a base without one has `refine` none as its default.
+        """
+        base, cards = _told(self.base, named.get("base")), {}
+        if base is not None:
+            cards["base"] = base.card if base.refiner != "none" else base.card.without_refiner
+        if len(self.stages) > 1:
+            own = base.refiner if base else None
+            refiner = _told(self.refiner, named.get("refiner") or own)
+            cards |= {"refiner": refiner.card} if refiner else {}
+        return cards
+
+    def lora_names(self) -> Mapping[str, list[str]]:
+        """Of the LoRAs that each stage offers."""
+        return {
+            stage.name: [lora.name for lora in each_once(lora for offer in stage.offers for lora in offer.loras)]
             for stage in self.stages
-            for offer in (stage.offers if stage.ready else [])
         }
-        return {name: model.card for name, model in found.items() if model is not None}
 
     def names(self) -> Mapping[str, list[str]]:
         """Of the models that each stage offers, its default first."""
@@ -201,3 +213,8 @@ class Fleet:
     def _look(self) -> None:
         if self.is_ready:
             self.has_been_ready.set()
+
+
+def _told(stage: StageClient, name: str | None) -> OfferedModel | None:
+    found = (offer.model(name) or offer.model(None) for offer in stage.offers if stage.ready)
+    return next((model for model in found if model), None)

@@ -20,10 +20,15 @@ LABELS = {
 }
 
 
-def about(cards: Mapping[str, Card], names: Mapping[str, Sequence[str]], settings: Settings) -> dict[str, Any]:
+def about(
+    cards: Mapping[str, Card],
+    names: Mapping[str, Sequence[str]],
+    loras: Mapping[str, Sequence[str]],
+    settings: Settings,
+) -> dict[str, Any]:
     """As JSON. Without a card, the defaults are those of a checkpoint that has none of its own.
 
-    `names` are those of the models that each stage offers, its default first.
+    `names` are those of the models that each stage offers, its default first; `loras` those of its LoRAs.
 
     `fields` has the JSON schema of each field of /generate, /edit and /refine. `defaults` has what counts where a
     field is left out: for these three, and for an edit with a mask (`inpaint`).
@@ -37,6 +42,7 @@ def about(cards: Mapping[str, Card], names: Mapping[str, Sequence[str]], setting
         "refine": _fields(RefineRequest, refiner.bounds),
     }
     _offer_models(fields, names)
+    _offer_loras(fields, loras)
     if not settings.has_refiner:
         base = base.model_copy(update={"refine": "none"})
         for kind in ("generate", "edit"):
@@ -67,6 +73,15 @@ def _offer_models(fields: dict[str, dict[str, Any]], names: Mapping[str, Sequenc
             own["model"] = {**model, "enum": list(makers), "default": makers[0]}
         if kind != "refine" and len(refiners) > 1:
             own["refiner_model"] = {**refiner, "enum": ["", *refiners], "default": ""}
+
+
+def _offer_loras(fields: dict[str, dict[str, Any]], loras: Mapping[str, Sequence[str]]) -> None:
+    """Each stage applies those that it has; a field without any is left out."""
+    for kind, own in fields.items():
+        stages = ("refiner",) if kind == "refine" else ("base", "refiner")
+        schema, names = own.pop("loras"), {name for stage in stages for name in loras.get(stage, ())}
+        if names:
+            own["loras"] = {**schema, "names": sorted(names, key=str.casefold)}
 
 
 def _fields(model: type[BaseModel], bounds: Bounds) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Offered(Protocol):
     def names(self) -> Mapping[str, Sequence[str]]:
         """Of each stage's models, its default first."""
 
+    def lora_names(self) -> Mapping[str, Sequence[str]]:
+        """Of each stage's LoRAs."""
+
 
 def add_page(app: FastAPI, settings: Settings, fleet: Offered) -> None:
     """Puts the page at /ui; where it is turned off, there is a 404 that says so."""
@@ -52,7 +55,8 @@ def add_page(app: FastAPI, settings: Settings, fleet: Offered) -> None:
 
     async def about_server(base: str | None = None, refiner: str | None = None) -> Response:
         cards = fleet.cards({"base": base, "refiner": refiner})
-        return JSONResponse(about(cards, fleet.names(), settings), headers=HEADERS)
+        told = about(cards, fleet.names(), fleet.lora_names(), settings)
+        return JSONResponse(told, headers=HEADERS)
 
     app.add_api_route(PATH, to_the_folder, include_in_schema=False)
     if settings.ui:

@@ -1,6 +1,7 @@
 // A job as a curl command for a POSIX shell, and as the body of a request.
 import { API } from "./server.js";
 
+const asText = (value) => (typeof value === "object" ? JSON.stringify(value) : `${value}`);
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 // `job` is {kind, request, image, mask}: image and mask are files, of edits and refinements alone.
@@ -10,7 +11,7 @@ export function bodyOf(job, more = {}) {
   const form = new FormData();
   form.append("image", job.image, job.image.name ?? "picture.png");
   if (job.mask) form.append("mask", job.mask, "mask.png");
-  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  for (const [name, value] of Object.entries(fields)) form.append(name, asText(value));
   return form;
 }
 
@@ -28,7 +29,7 @@ function asJSON({ request }) {
 function asForm({ request, image, mask }) {
   const files = [`-F ${quoted(`image=@"${imageName(image)}"`)}`, ...(mask ? ["-F mask=@mask.png"] : [])];
   // Not -F: a text may begin with @ or <.
-  const texts = Object.entries(request).map(([name, value]) => `--form-string ${quoted(`${name}=${value}`)}`);
+  const texts = Object.entries(request).map(([name, value]) => `--form-string ${quoted(`${name}=${asText(value)}`)}`);
   return [...files, ...texts].join(" ");
 }
 

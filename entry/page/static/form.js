@@ -1,8 +1,10 @@
 // The form of one tab: what is asked for. It knows nothing of what becomes of it.
-import { Fields, made } from "./fields.js";
+import { Fields } from "./fields.js";
+import { made } from "./made.js";
 import { aboutServer } from "./server.js";
 import { Upload } from "./upload.js";
 
+const MODELS = ["model", "refiner_model"];
 const WIDE = matchMedia("(min-width: 860px)");
 
 export class Form {
@@ -14,11 +16,12 @@ export class Form {
     for (const part of form.querySelectorAll("[data-in]")) if (!part.dataset.in.split(" ").includes(this.kind)) part.remove();
     this.part(".primary").textContent = form.dataset.verb;
     this.part(".settings").open = WIDE.matches; // on a telephone, the picture is to be near
-    this.fields = new Fields(form, server.fields[this.kind], server.labels);
+    this.fields = new Fields(form);
+    this.asked = "";
     const place = form.querySelector(".upload");
     this.upload = place && new Upload(place, () => this.setDefaults());
     this.learn(server);
-    form.addEventListener("input", ({ target }) => target.name === "model" && this.learnOf(target.value));
+    form.addEventListener("input", ({ target }) => MODELS.includes(target.name) && this.learnOfChosen());
     this.fields.changes = kept ?? {};
     this.part(".reset").addEventListener("click", () => this.fields.reset());
     this.part(".random-seed").addEventListener("click", () => this.fields.set("seed", undefined));
@@ -30,10 +33,12 @@ export class Form {
     return this.form.querySelector(selector);
   }
 
-  // What the server says of its model; again, once it is ready.
+  // What the server says of its default models, or of those that are chosen.
   learn(server) {
-    this.defaults = server.defaults;
+    this.server = server;
+    this.fields.learn(server.fields[this.kind], server.labels);
     this.setDefaults();
+    this.form.dispatchEvent(new Event("learned", { bubbles: true }));
     const about = this.part(".about");
     if (!about) return;
     this.part(".compares").hidden = !server.has_refiner;
@@ -45,10 +50,16 @@ export class Form {
     if (examples.length) this.fields.controls.get("prompt").input.placeholder = examples[0];
   }
 
-  // The same of another model, which has defaults and examples of its own.
-  async learnOf(model) {
-    const told = await aboutServer({ [this.kind === "refine" ? "refiner" : "base"]: model }).catch(() => null);
-    if (told && this.fields.controls.get("model").value === model) this.learn(told);
+  // Other models have other defaults, bounds and examples.
+  async learnOfChosen() {
+    const [model, refiner] = MODELS.map((name) => this.fields.chosen(name));
+    const named = Object.entries(this.kind === "refine" ? { refiner: model } : { base: model, refiner });
+    const models = Object.fromEntries(named.filter(([, name]) => name));
+    const asked = new URLSearchParams(models).toString();
+    if (asked === this.asked) return;
+    this.asked = asked;
+    const told = await aboutServer(models).catch(() => null);
+    if (told && asked === this.asked) this.learn(told);
   }
 
   example(prompt) {
@@ -64,7 +75,7 @@ export class Form {
 
   setDefaults() {
     const isMasked = this.upload?.mask && !this.upload.mask.isEmpty;
-    this.fields.setDefaults(this.defaults[isMasked ? "inpaint" : this.kind]);
+    this.fields.setDefaults(this.server.defaults[isMasked ? "inpaint" : this.kind]);
   }
 
   // {kind, request, image, mask}. Raises Fault.
@@ -75,6 +86,11 @@ export class Form {
     if (this.upload) job.image = this.upload.file;
     if (this.upload?.mask) job.mask = await this.upload.mask.file();
     return job;
+  }
+
+  // Whether a request is also the refiner's work.
+  refines({ refine, refiner_model: refiner }) {
+    return (refine ?? (refiner ? "ensemble" : this.server.defaults[this.kind].refine)) !== "none";
   }
 
   // Everything as it was for a job. A field that it leaves out had its default.

@@ -23,7 +23,10 @@ const progress = new Progress();
 const forms = Object.fromEntries(
   [...document.forms].map((form) => [form.dataset.kind, new Form(form, server, kept[form.dataset.kind], keep)]),
 );
-const tabs = new Tabs(document.querySelector("[role=tablist]"), keep);
+const tabs = new Tabs(document.querySelector("[role=tablist]"), () => {
+  keep();
+  tellModel();
+});
 let running = null; // the AbortController of what is being made
 let shown = null; // the picture
 
@@ -38,7 +41,7 @@ async function run(form) {
   try {
     const job = await form.job();
     if (form.upload && !job.image) throw new Fault({ error: "image: choose a picture first", field: "image" });
-    await show(await makeBoth(job), { isNew: true });
+    await show(await makeBoth(form, job), { isNew: true });
   } catch (fault) {
     running.abort(); // of two pictures, the other one may still be at work
     if (fault.name === "AbortError") tell("Cancelled.");
@@ -50,9 +53,9 @@ async function run(form) {
 
 // The picture, and what it is to be compared with: an edit's own original, or the base alone. That is asked for once
 // the picture is accepted, so that a fault comes but once; with the same seed they share the base's ticks.
-async function makeBoth(job) {
+async function makeBoth(form, job) {
   const { signal } = running;
-  const compares = job.kind === "generate" && element("compares").checked && refineOf(job) !== "none";
+  const compares = job.kind === "generate" && element("compares").checked && form.refines(job.request);
   progress.begin(compares ? 2 : 1);
   const path = `${job.kind}_stream`;
   let accept;
@@ -62,12 +65,10 @@ async function makeBoth(job) {
     make(path, bodyOf(job, { previews: PREVIEWS }), signal, (...event) => (accept(), hear(...event))),
     compares && accepted.then(() => make(path, bodyOf(job, { refine: "none" }), signal, progress.follower(1))),
   ]);
-  const { seed, warnings, timings } = result;
+  const { seed, models, warnings, timings } = result;
   const [file, before] = [blobOf(result), alone ? blobOf(alone) : (job.image ?? null)];
-  return { job, file, before, seed, warnings, timings, thumb: await thumbOf(file) };
+  return { job, file, before, seed, models, warnings, timings, thumb: await thumbOf(file) };
 }
-
-const refineOf = ({ request }) => request.refine ?? server.defaults.generate.refine;
 
 function begin(form) {
   running = new AbortController();
@@ -122,6 +123,7 @@ function choose(picture) {
 async function bringBack(kind, job) {
   tabs.open(kind);
   await forms[kind].restore(job);
+  tell(forms[kind].fields.gone.join(" "));
   forms[kind].fields.focus();
 }
 
@@ -133,16 +135,21 @@ function passOn(kind) {
   bringBack(kind, { request: { ...forms[kind].fields.changes, prompt, negative_prompt }, image });
 }
 
-async function tellModel() {
-  const { base, refiner } = server.models;
+// Of the form that is open.
+function tellModel() {
+  const { models, has_refiner: hasRefiner } = forms[tabs.kind].server;
+  const { base, refiner } = models;
+  const refines = hasRefiner && refiner && (tabs.kind === "refine" || forms[tabs.kind].refines({}));
   const both = base === refiner ? `${base}, base and refiner` : `${base}, refined by ${refiner}`;
-  element("model").textContent = base ? `Model: ${refiner ? both : base}` : "The model is not ready yet.";
-  if (base) return;
-  setTimeout(async () => {
+  element("model").textContent = base ? `Model: ${refines ? both : base}` : "The model is not ready yet.";
+}
+
+async function waitForModels() {
+  while (!server.models.base) {
+    await new Promise((resolve) => setTimeout(resolve, NOT_READY_MS));
     Object.assign(server, await aboutServer().catch(() => ({})));
-    Object.values(forms).forEach((form) => form.learn(server));
-    tellModel();
-  }, NOT_READY_MS);
+  }
+  Object.values(forms).forEach((form) => form.learn(server));
 }
 
 for (const form of Object.values(forms)) {
@@ -164,7 +171,10 @@ element("clear-history").addEventListener("click", async () => {
 takeDropped(() => forms[tabs.kind].upload);
 element("compares").checked = kept.compares ?? true;
 tabs.open(kept.tab ?? "generate");
-tellModel();
+addEventListener("learned", tellModel);
+const gone = Object.values(forms).flatMap(({ fields }) => fields.gone);
+if (!server.models.base) waitForModels();
 if (pictures.all.length) await show(pictures.all[0]);
 else forms.generate.part(".about").open = true;
+tell(gone.join(" "));
 document.body.dataset.ready = "";

@@ -142,6 +142,20 @@ def test_what_is_told_of_the_models() -> None:
     with_fleet(test, faulty)
 
 
+def test_cards_of_a_model_and_of_what_refines_it() -> None:
+    async def test(fleet: Fleet) -> None:
+        def told(**named: str) -> list[tuple[str, str]]:
+            return [(card.name, card.defaults.refine) for card in fleet.cards(named).values()]
+
+        assert told() == [("mini", "ensemble"), ("refiner", "ensemble")]
+        assert told(base="own") == [("own", "ensemble"), ("fine", "ensemble")]
+        assert told(base="own", refiner="art/Dream") == [("own", "ensemble"), ("art/Dream", "ensemble")]
+        assert told(base="alone")[0] == ("alone", "none")
+        assert told(base="gone") == told()
+
+    with_fleet(test)
+
+
 def test_options_may_name_the_default_and_no_other() -> None:
     hashed = tuple(model.model_copy(update={"sha256": SHA}) for model in BASES.models)
 

@@ -33,6 +33,9 @@ class Told:
     def names(self) -> Mapping[str, list[str]]:
         return {"base": ["mini", "other"], "refiner": ["another"]}
 
+    def lora_names(self) -> Mapping[str, list[str]]:
+        return {"base": ["detail"], "refiner": []}
+
 
 def get(path: str, settings: Settings | None = None, method: str = "GET") -> httpx.Response:
     async def ask() -> httpx.Response:
@@ -76,7 +79,7 @@ def test_nothing_can_be_sent(path: str) -> None:
 
 
 def test_the_defaults_are_those_that_count() -> None:
-    told = about(CARDS, {}, Settings())
+    told = about(CARDS, {}, {}, Settings())
     assert told["models"] == {"base": "mini", "refiner": "another"}
     assert told["about"]["examples"][0] == "a red cube on top of a blue sphere, yellow background"
     defaults: dict[str, dict[str, Any]] = told["defaults"]
@@ -84,7 +87,7 @@ def test_the_defaults_are_those_that_count() -> None:
     assert [defaults[kind]["strength"] for kind in ("generate", "edit", "inpaint", "refine")] == [0.3, 0.8, 0.9999, 0.3]
     assert (defaults["edit"]["refine"], defaults["refine"]["guidance_scale"]) == ("ensemble", 1.0)
     assert not any({"prompt", "seed"} & each.keys() for each in defaults.values())
-    before_it_is_ready = about({}, {}, Settings.from_environment({"SDXL_API_KEYS": "k" * 16}))
+    before_it_is_ready = about({}, {}, {}, Settings.from_environment({"SDXL_API_KEYS": "k" * 16}))
     assert (before_it_is_ready["models"], before_it_is_ready["asks_for_keys"]) == ({}, True)
     assert before_it_is_ready["defaults"]["generate"]["width"] == 1024
 
@@ -92,15 +95,16 @@ def test_the_defaults_are_those_that_count() -> None:
 def test_the_checkpoints_bounds_count() -> None:
     bounds = Bounds(num_inference_steps=(1, 4), scheduler=("euler",))
     own = OWN.model_copy(update={"num_inference_steps": 4, "bounds": bounds})
-    narrow = about({**CARDS, "base": Card(name="fast", defaults=own)}, {}, Settings())["fields"]
-    wide = about(CARDS, {}, Settings())["fields"]
+    narrow = about({**CARDS, "base": Card(name="fast", defaults=own)}, {}, {}, Settings())["fields"]
+    wide = about(CARDS, {}, {}, Settings())["fields"]
     assert (narrow["edit"]["num_inference_steps"]["maximum"], narrow["edit"]["scheduler"]["enum"]) == (4, ["euler"])
     assert narrow["refine"] == wide["refine"]
     assert wide["generate"]["width"].items() >= {"minimum": 64, "maximum": 8192, "multipleOf": 8}.items()
 
 
 def test_every_field_of_the_page_is_one_of_the_api() -> None:
-    fields = about(CARDS, {"base": ["a", "b"], "refiner": ["a", "b"]}, Settings())["fields"]
+    models = {"base": ["a", "b"], "refiner": ["a", "b"]}
+    fields = about(CARDS, models, {"base": ["detail"]}, Settings())["fields"]
     on_page = set(re.findall(r'data-field="(\w+)"', (FILES / "index.html").read_text()))
     assert len(on_page) > 12
     assert on_page <= set().union(*fields.values())
@@ -115,9 +119,19 @@ def test_another_models_defaults_come_when_it_is_chosen() -> None:
 
 
 def test_what_there_is_no_choice_of_is_left_out() -> None:
-    one = about(CARDS, {"base": ["mini"], "refiner": ["another"]}, Settings())
+    one = about(CARDS, {"base": ["mini"], "refiner": ["another"]}, {}, Settings())
     assert all({"model", "refiner_model"}.isdisjoint(fields) for fields in one["fields"].values())
-    several = about(CARDS, {"base": ["mini"], "refiner": ["another", "mini"]}, Settings())
+    several = about(CARDS, {"base": ["mini"], "refiner": ["another", "mini"]}, {}, Settings())
     assert several["fields"]["edit"]["refiner_model"]["enum"] == ["", "another", "mini"]
     assert several["fields"]["refine"]["model"]["enum"] == ["another", "mini"]
     assert "model" not in several["fields"]["generate"]
+
+
+def test_loras_are_offered_where_a_stage_applies_them() -> None:
+    told = about(CARDS, {}, {"base": ["b", "A"], "refiner": ["c", "b"]}, Settings())["fields"]
+    assert [told[kind]["loras"]["names"] for kind in ("generate", "edit", "refine")] == [
+        ["A", "b", "c"], ["A", "b", "c"], ["b", "c"],
+    ]  # fmt: skip
+    assert told["generate"]["loras"]["maxItems"] == 8
+    none = about(CARDS, {}, {"base": [], "refiner": []}, Settings())["fields"]
+    assert all("loras" not in fields for fields in none.values())
