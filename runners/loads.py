@@ -74,7 +74,7 @@ class Loads:
 
     def is_pinned(self, need: Need) -> bool:
         """See `Loader`."""
-        return not need.is_extra and self._shelf.of(need).model.is_pinned
+        return not need.is_extra and self._shelf.is_pinned(self._shelf.of(need))
 
     def when_left(self, need: Need, call: Callable[[], object]) -> None:
         """Lets `call` follow when the model makes room for another."""

@@ -84,7 +84,11 @@ class Shelf:
     @property
     def pinned(self) -> list[Known]:
         """The models that are always loaded."""
-        return [known for known in self._state.known.values() if known.model.is_pinned]
+        return [known for known in self._state.known.values() if self.is_pinned(known)]
+
+    def is_pinned(self, known: Known) -> bool:
+        """Whether it stays loaded: where it is what the stage is for, which another stage may have, too."""
+        return known.model.is_pinned and known.model.kind == self._stage
 
     def renew(self) -> bool:
         """Looks at the files anew; whether something has changed. From any thread."""

@@ -47,8 +47,6 @@ default: mini v
 models:
   swapped:
     title: Red is blue
-    examples: ["a blue cube, white background"]
-    defaults: {guidance_scale: 4.0, bounds: {num_inference_steps: [1, 50]}}
     vae: red and blue
   changed/as a folder:
     loras: [{name: style 1, scale: 0.5}]

@@ -43,7 +43,7 @@ FLOORS: dict[str, set[str]] = {
     "entry": WAY,
     "entry/openai": WAY | {"entry"},
     "entry/automatic1111": WAY | {"entry"},
-    "entry/page": REQUEST | {"sdxl/config", "runners"},
+    "entry/page": REQUEST | {"sdxl/config", "sdxl/handoff", "runners"},
     "service.py": WAY | {"entry", "entry/openai", "entry/automatic1111", "entry/page"},
 }
 BENTOML = {"service.py", "runners"}

@@ -16,7 +16,6 @@ from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.handoff.offer import Offer, OfferedModel
 from sdxl.request.loras import Loras
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
-from sdxl.request.settled import Card
 
 NO_REFINER = "this server has no refiner (SDXL_REFINER)"
 ByBoth = TypeVar("ByBoth", GenerationRequest, EditRequest)
@@ -137,35 +136,21 @@ class Fleet:
         loras = self._known(self.refiner, tuple(lora.name for lora in request.loras or ()))
         return Teams(self.base, self.refiner, Asked(None), Asked(request.model, loras))
 
-    def cards(self, named: Mapping[str, str | None]) -> Mapping[str, Card]:
-        """What the stages tell of their default models, or of those `named` by stage; only of stages that are ready.
+    def models(self) -> Mapping[str, list[OfferedModel]]:
+        """Those that each stage offers, its default first; only of stages that are ready."""
+        found = {}
+        for stage in self.stages:
+            offers = stage.offers if stage.ready else []
+            each = each_once(model for offer in offers for model in offer.models)
+            found[stage.name] = sorted(each, key=lambda model: model.name != offers[0].default)
+        return found
 
-        The refiner is the base's own unless one is named; a base without one has `refine` none as its default.
-        """
-        base, cards = _told(self.base, named.get("base")), {}
-        if base is not None:
-            cards["base"] = base.card if base.refiner != "none" else base.card.without_refiner
-        if len(self.stages) > 1:
-            own = base.refiner if base else None
-            refiner = _told(self.refiner, named.get("refiner") or own)
-            cards |= {"refiner": refiner.card} if refiner else {}
-        return cards
-
-    def lora_names(self) -> Mapping[str, list[str]]:
-        """Of the LoRAs that each stage offers."""
+    def loras(self) -> Mapping[str, list[str]]:
+        """The names of those that each stage offers."""
         return {
             stage.name: [lora.name for lora in each_once(lora for offer in stage.offers for lora in offer.loras)]
             for stage in self.stages
         }
-
-    def names(self) -> Mapping[str, list[str]]:
-        """Of the models that each stage offers, its default first."""
-        names = {}
-        for stage in self.stages:
-            found = {model.name for offer in stage.offers for model in offer.models}
-            first = [offer.default for offer in stage.offers[:1]]
-            names[stage.name] = [*first, *sorted(found - {*first}, key=str.casefold)]
-        return names
 
     def _loras(self, wanted: Loras) -> Loras:
         return loras_named(wanted, [*self.base.offers, *self.refiner.offers])
@@ -213,8 +198,3 @@ class Fleet:
     def _look(self) -> None:
         if self.is_ready:
             self.has_been_ready.set()
-
-
-def _told(stage: StageClient, name: str | None) -> OfferedModel | None:
-    found = (offer.model(name) or offer.model(None) for offer in stage.offers if stage.ready)
-    return next((model for model in found if model), None)

@@ -1,99 +1,126 @@
-"""What the page must know of this server: which model answers, and each field's bounds and default."""
+"""What the page must know of this server: the fields of its requests, and what counts for the model that is chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from sdxl.config.settings import Settings
+from sdxl.handoff.offer import OfferedModel
 from sdxl.request.bounds import Bounds
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS, UNIFORM
-from sdxl.request.settled import Card, Defaults
+from sdxl.request.settled import Defaults
 from sdxl.version import VERSION
 
+Models = Mapping[str, Sequence[OfferedModel]]
+"""Those that each stage offers, its default first."""
 ANYTHING: dict[str, Any] = {"prompt": "-", "seed": 0}  # what a request needs to be settled
+REQUESTS: dict[str, type[BaseModel]] = {"generate": GenerationRequest, "edit": EditRequest, "refine": RefineRequest}
 LABELS = {
     name: each.label if each.schedule == UNIFORM else f"{each.label} {each.schedule}" for name, each in SAMPLERS.items()
 }
 
 
-def about(
-    cards: Mapping[str, Card],
-    names: Mapping[str, Sequence[str]],
-    loras: Mapping[str, Sequence[str]],
-    settings: Settings,
-) -> dict[str, Any]:
-    """As JSON. Without a card, the defaults are those of a checkpoint that has none of its own.
+def about(models: Models, loras: Mapping[str, Sequence[str]], settings: Settings) -> dict[str, Any]:
+    """As JSON; what `about_model` says of the default is part of it. `loras` are the names that each stage offers.
 
-    `names` are those of the models that each stage offers, its default first; `loras` those of its LoRAs.
-
-    `fields` has the JSON schema of each field of /generate, /edit and /refine. `defaults` has what counts where a
-    field is left out: for these three, and for an edit with a mask (`inpaint`).
+    `fields` has the JSON schema of each field of /generate, /edit and /refine, with the names to choose from.
     """
-    base = cards["base"].defaults if "base" in cards else Defaults()
-    refiner = cards["refiner"].defaults if "refiner" in cards else base
-    edit = EditRequest(**ANYTHING)
-    fields = {
-        "generate": _fields(GenerationRequest, base.bounds),
-        "edit": _fields(EditRequest, base.bounds),
-        "refine": _fields(RefineRequest, refiner.bounds),
-    }
-    _offer_models(fields, names)
-    _offer_loras(fields, loras)
-    if not settings.has_refiner:
-        base = base.model_copy(update={"refine": "none"})
-        for kind in ("generate", "edit"):
-            fields[kind]["refine"]["enum"] = ["none"]
+    makers, refiners = _names(models.get("base", ())), _names(models.get("refiner", ()))
+    fields = {kind: _schemas(request) for kind, request in REQUESTS.items()}
+    for kind, own in fields.items():
+        stages = ("refiner",) if kind == "refine" else ("base", "refiner")
+        offered = {name for stage in stages for name in loras.get(stage, ())}
+        names = refiners if kind == "refine" else makers
+        own["model"] |= {"enum": names, "default": next(iter(names), None)}
+        own["loras"]["enum"] = sorted(offered, key=str.casefold)
+        if kind != "refine":
+            own["refiner_model"] |= {"enum": ["", *refiners], "default": ""}
+            own["refine"]["enum"] = own["refine"]["enum"] if settings.has_refiner else ["none"]
+    improving = _titles(models.get("refiner", ()))
     return {
         "version": VERSION,
         "asks_for_keys": bool(settings.api_keys),
-        "models": {stage: card.name for stage, card in cards.items()},
-        "about": base.about.model_dump(),
-        "labels": {"scheduler": LABELS, "refiner_model": {"": "the model's own"}},
         "has_refiner": settings.has_refiner,
+        "labels": {
+            "scheduler": LABELS,
+            "model": {**improving, **_titles(models.get("base", ()))},
+            "refiner_model": {**improving, "": "the model's own"},
+        },
         "fields": fields,
+        **about_model(models, None, settings),
+    }
+
+
+def about_model(models: Models, name: str | None, settings: Settings) -> dict[str, Any]:
+    """What is special to the model of this name, and to its refiner; without it, to the stages' defaults. As JSON.
+
+    `bounds` has what goes over a field's schema. `defaults` has what counts where a field is left out: for /generate,
+    /edit and /refine, and for an edit with a mask (`inpaint`). A model that is not there yet has those of a checkpoint
+    that has none of its own.
+    """
+    base, improving = _chosen(models.get("base", ()), name), _chosen(models.get("refiner", ()), name)
+    own = base.card.defaults if base else Defaults()
+    if not settings.has_refiner or (base and base.refiner == "none"):
+        own = own.model_copy(update={"refine": "none"})
+    of_refine = improving.card.defaults if improving else own
+    edit = EditRequest(**ANYTHING)
+    of_base = _bounds(own.bounds)
+    return {
+        "models": _called(models, name),
+        "about": own.about.model_dump(),
+        "bounds": {"generate": of_base, "edit": of_base, "refine": _bounds(of_refine.bounds)},
         "defaults": {
-            "generate": _values(GenerationRequest(**ANYTHING).with_defaults(base)),
-            "edit": _values(edit.with_defaults(base, has_mask=False)),
-            "inpaint": _values(edit.with_defaults(base, has_mask=True)),
-            "refine": _values(RefineRequest(**ANYTHING).with_defaults(refiner)),
+            "generate": _values(GenerationRequest(**ANYTHING).with_defaults(own)),
+            "edit": _values(edit.with_defaults(own, has_mask=False)),
+            "inpaint": _values(edit.with_defaults(own, has_mask=True)),
+            "refine": _values(RefineRequest(**ANYTHING).with_defaults(of_refine)),
         },
     }
 
 
-def _offer_models(fields: dict[str, dict[str, Any]], names: Mapping[str, Sequence[str]]) -> None:
-    """Leaves out what there is no choice of."""
-    for kind, own in fields.items():
-        makers, refiners = names.get("refiner" if kind == "refine" else "base", ()), names.get("refiner", ())
-        model, refiner = own.pop("model"), own.pop("refiner_model", {})
-        if len(makers) > 1:
-            own["model"] = {**model, "enum": list(makers), "default": makers[0]}
-        if kind != "refine" and len(refiners) > 1:
-            own["refiner_model"] = {**refiner, "enum": ["", *refiners], "default": ""}
+def _called(models: Models, name: str | None) -> dict[str, str]:
+    """What the models are called: which makes pictures, which refines them, and which is that of /refine."""
+    makers, refiners = models.get("base", ()), models.get("refiner", ())
+    base, of_refine = _chosen(makers, name), _chosen(refiners, name)
+    refiner = None if base and base.refiner == "none" else _chosen(refiners, base.refiner if base else None)
+    called = {"base": (base, makers), "refiner": (refiner, refiners), "refine": (of_refine, refiners)}
+    return {
+        part: _titles([other for other in offered if other.kind == model.kind])[model.name]
+        for part, (model, offered) in called.items()
+        if model
+    }
 
 
-def _offer_loras(fields: dict[str, dict[str, Any]], loras: Mapping[str, Sequence[str]]) -> None:
-    """Each stage applies those that it has; a field without any is left out."""
-    for kind, own in fields.items():
-        stages = ("refiner",) if kind == "refine" else ("base", "refiner")
-        schema, names = own.pop("loras"), {name for stage in stages for name in loras.get(stage, ())}
-        if names:
-            own["loras"] = {**schema, "names": sorted(names, key=str.casefold)}
+def _chosen(offered: Sequence[OfferedModel], name: str | None) -> OfferedModel | None:
+    return next((model for model in offered if model.name == name), next(iter(offered), None))
 
 
-def _fields(model: type[BaseModel], bounds: Bounds) -> dict[str, Any]:
-    """Each field's schema, without the null of those that may be left out, within the checkpoint's bounds."""
-    schemas = model.model_json_schema()["properties"]
-    fields = {name: {**schema.pop("anyOf", [{}])[0], **schema} for name, schema in schemas.items()}
-    for name in ("num_inference_steps", "guidance_scale"):
-        if span := getattr(bounds, name):
-            fields[name] |= {"minimum": span[0], "maximum": span[1]}
-    if bounds.scheduler:
-        fields["scheduler"]["enum"] = list(bounds.scheduler)
-    return fields
+def _names(offered: Iterable[OfferedModel]) -> list[str]:
+    return [model.name for model in offered]
+
+
+def _titles(offered: Sequence[OfferedModel]) -> dict[str, str]:
+    """What to call models; of several with the same title, only the names tell them apart."""
+    times = Counter(model.card.name for model in offered)
+    return {model.name: model.card.name if times[model.card.name] == 1 else model.name for model in offered}
+
+
+def _schemas(request: type[BaseModel]) -> dict[str, Any]:
+    """Each field's, without the null of those that may be left out."""
+    schemas = request.model_json_schema()["properties"]
+    return {name: {**schema.pop("anyOf", [{}])[0], **schema} for name, schema in schemas.items()}
+
+
+def _bounds(bounds: Bounds) -> dict[str, Any]:
+    """A checkpoint's own."""
+    spans = {name: getattr(bounds, name) for name in ("num_inference_steps", "guidance_scale")}
+    found: dict[str, Any] = {name: {"minimum": span[0], "maximum": span[1]} for name, span in spans.items() if span}
+    return {**found, "scheduler": {"enum": list(bounds.scheduler)}} if bounds.scheduler else found
 
 
 def _values(settled: BaseModel) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from entry.page.about import about
+from entry.page.about import about, about_model
 from runners.http import ErrorResponse
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
-from sdxl.request.settled import Card
+from sdxl.handoff.offer import OfferedModel
 
 PATH = "/ui"
 FILES = Path(__file__).parent / "static"
@@ -35,16 +35,13 @@ HEADERS = {
 
 
 class Offered(Protocol):
-    """What models there are; the entry's `Fleet`."""
+    """What there is to choose from; the entry's `Fleet`."""
 
-    def cards(self, named: Mapping[str, str | None]) -> Mapping[str, Card]:
-        """What each stage tells of its default model, or of the one named."""
+    def models(self) -> Mapping[str, Sequence[OfferedModel]]:
+        """Those that each stage offers, its default first."""
 
-    def names(self) -> Mapping[str, Sequence[str]]:
-        """Of each stage's models, its default first."""
-
-    def lora_names(self) -> Mapping[str, Sequence[str]]:
-        """Of each stage's LoRAs."""
+    def loras(self) -> Mapping[str, Sequence[str]]:
+        """The names of those that each stage offers."""
 
 
 def add_page(app: FastAPI, settings: Settings, fleet: Offered) -> None:
@@ -53,9 +50,9 @@ def add_page(app: FastAPI, settings: Settings, fleet: Offered) -> None:
     async def to_the_folder() -> Response:
         return RedirectResponse("ui/")  # relative: a proxy may have put a path before
 
-    async def about_server(base: str | None = None, refiner: str | None = None) -> Response:
-        cards = fleet.cards({"base": base, "refiner": refiner})
-        told = about(cards, fleet.names(), fleet.lora_names(), settings)
+    async def about_server(model: str | None = None) -> Response:
+        models = fleet.models()
+        told = about_model(models, model, settings) if model else about(models, fleet.loras(), settings)
         return JSONResponse(told, headers=HEADERS)
 
     app.add_api_route(PATH, to_the_folder, include_in_schema=False)

@@ -35,9 +35,11 @@ class ChangedLayer(nn.Module):
     `down`, `up` and the factors would be their inputs. Changes of other kinds are added to their rows one by one.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, *, row_by_row: bool = False) -> None:
+        """`row_by_row`: a row's bits do not depend on its company's LoRAs, for which each is computed by itself."""
         super().__init__()
         self.layer = layer
+        self._row_by_row = row_by_row
         self.changes: dict[Hashable, list[Change]] = {}
         """By each LoRA's key."""
         self.forget()
@@ -62,7 +64,7 @@ class ChangedLayer(nn.Module):
             return bool(self._stacked or self._others)
         self._rows = rows
         found = [(change, rows.of(key)) for key in rows.keys for change in self.changes.get(key, ())]
-        low = [(change, strengths) for change, strengths in found if _is_low_rank(change)]
+        low = [(change, strengths) for change, strengths in found if self._is_stacked(change)]
         self._stack([change for change, _ in low if isinstance(change, LowRank)])
         if low:
             factors = [
@@ -70,8 +72,16 @@ class ChangedLayer(nn.Module):
                 for row in range(len(rows.strengths))
             ]
             self._factors = torch.tensor(factors).to(self._down)
-        self._others = [self._of_rows(change, strengths) for change, strengths in found if not _is_low_rank(change)]
+        self._others = [
+            self._of_rows(change, strengths)
+            for change, together in found
+            if not self._is_stacked(change)
+            for strengths in (_each_alone(together) if self._row_by_row else [together])
+        ]
         return bool(found)
+
+    def _is_stacked(self, change: Change) -> bool:
+        return isinstance(change, LowRank) and change.mid is None and not self._row_by_row
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output, with what each row's LoRAs add to it."""
@@ -86,12 +96,11 @@ class ChangedLayer(nn.Module):
     def _with_low_rank(self, x: Tensor, output: Tensor) -> Tensor:
         """In the output's own memory, which is the layer's and nobody else's: fresh memory costs more than sums."""
         if isinstance(self.layer, nn.Linear):
-            inner = F.linear(x, self._down)
-            inner *= _among(self._factors, inner.ndim)
+            inner = _own(F.linear(x, self._down), _among(self._factors, x.ndim))
             output.view(-1, output.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), self._up)
             return output
-        inner = with_weight(self.layer, x, self._down)
-        return output.add_(F.conv2d(inner * self._factors[:, :, None, None], self._up))
+        inner = _own(with_weight(self.layer, x, self._down), self._factors[:, :, None, None])
+        return output.add_(F.conv2d(inner, self._up))
 
     def _added(self, change: Change, x: Tensor, output: Tensor, rows: Tensor, factors: Tensor) -> Tensor:
         own = output.index_select(0, rows)
@@ -115,8 +124,15 @@ class ChangedLayer(nn.Module):
         return change, torch.tensor(rows, device=weight.device), torch.tensor(factors).to(weight)
 
 
-def _is_low_rank(change: Change) -> bool:
-    return isinstance(change, LowRank) and change.mid is None
+def _own(inner: Tensor, factors: Tensor) -> Tensor:
+    """Each row's own part, times its factors. A product with 0 would be NaN where another's LoRA overflows."""
+    return torch.where(factors == 0, 0, inner * factors)
+
+
+def _each_alone(strengths: list[float]) -> list[list[float]]:
+    """For each row that has any, the strengths with those of all other rows left out."""
+    rows = [row for row, strength in enumerate(strengths) if strength]
+    return [[strength if row == own else 0.0 for row, strength in enumerate(strengths)] for own in rows]
 
 
 def _among(factors: Tensor, dimensions: int) -> Tensor:

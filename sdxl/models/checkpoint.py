@@ -120,7 +120,7 @@ def load(
             device=device,
             dtype=dtype,
             backend=backend,
-            loras=LoadedLoras(pipeline),
+            loras=LoadedLoras(pipeline, row_by_row=settings.fixed_rows is not None),
         )
     _tell(checkpoint, stage, model, why, time.perf_counter() - begun)
     return checkpoint

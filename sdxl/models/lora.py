@@ -57,7 +57,9 @@ class ReadLora:
 class LoadedLoras:
     """Those of one model. But for `read`, only the engine's thread calls it."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, *, row_by_row: bool = False) -> None:
+        """`row_by_row`: see `ChangedLayer`."""
+        self._row_by_row = row_by_row
         self.digests: dict[Hashable, str] = {}
         """SHA-256 of each file, by the LoRA's key."""
         self._pipeline = pipeline
@@ -79,7 +81,7 @@ class LoadedLoras:
         """From now on, rows may have it."""
         for place, changes in lora.changes.items():
             if place not in self._changed:
-                self._changed[place] = ChangedLayer(self.layers.modules[place])
+                self._changed[place] = ChangedLayer(self.layers.modules[place], row_by_row=self._row_by_row)
             self._changed[place].changes[key] = changes
         self.digests[key] = lora.digest
 

@@ -123,8 +123,3 @@ class Card(BaseModel):
     def of(cls, defaults: Defaults, name: str) -> Self:
         """`name` is for a checkpoint that does not say what it is called."""
         return cls(name=defaults.about.name or name, defaults=defaults)
-
-    @property
-    def without_refiner(self) -> Self:
-        """The same of a model whose pictures are not refined unless a request says so."""
-        return self.model_copy(update={"defaults": self.defaults.model_copy(update={"refine": "none"})})

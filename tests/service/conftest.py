@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,9 +11,8 @@ import openai
 import pytest
 from playwright.sync_api import Browser
 
-from tests.conftest import MINI
 from tests.service.browser import CHROMIUM, Visit, chromium
-from tests.service.server import Server, serving
+from tests.service.server import Server
 
 REFUSED = "Failed to load resource: the server responded with a status of 400 (Bad Request)"
 Open = Callable[..., Visit]
@@ -51,24 +48,3 @@ def visit(browser: Browser, server: Server) -> Iterator[Open]:
             assert [each for each in visit.complaints if each != REFUSED] == []
 
         yield opened
-
-
-@pytest.fixture(scope="session")
-def many_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of six bases and the mini's refiner, with LoRAs, a VAE and textual inversions."""
-    from tests.models_folder import write_folder  # with torch and diffusers, which most tests here do without
-
-    folder = tmp_path_factory.mktemp("models")
-    write_folder(folder)
-    shutil.copytree(MINI / "refiner", folder / "checkpoints" / "mini refiner")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def many(many_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of all models of the folder."""
-    from tests.models_folder import ENVIRONMENT
-
-    settings: dict[str, Any] = {"SDXL_MODELS": many_folder, "SDXL_REFINER": "mini refiner", **ENVIRONMENT}
-    with serving(tmp_path_factory.mktemp("many"), SDXL_FIXED_ROWS=4, **settings) as running:
-        yield running

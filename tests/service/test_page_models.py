@@ -1,118 +1,188 @@
-"""The page before a server of many models: a choice of model, of what refines, and of LoRAs."""
+"""The page on a server with several models: what is chosen, what follows it, and what a browser has kept of it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
+from tests.models_folder import CATALOG, ENVIRONMENT, write_folder
 from tests.service.browser import PROMPT, Visit, run_curl
-from tests.service.server import Server
+from tests.service.conftest import Open
+from tests.service.server import ROOT, Server, serving
+from tests.service.test_refine import a_picture, as_png
 
-STORED = "([key, kept]) => localStorage.setItem(key, JSON.stringify(kept))"
+# Of "noise", so that it differs in all that may differ.
+OWN = """
+  noise:
+    title: A storm
+    description: It draws noise.
+    examples: [a storm at sea]
+    refiner: none
+    defaults: {num_inference_steps: 4, bounds: {num_inference_steps: [2, 6], scheduler: [ddim, heun]}, scheduler: ddim}
+"""
+FOLDER = "changed/as a folder"
+KEPT = (
+    "([name, kept]) => localStorage.setItem(name, JSON.stringify({...JSON.parse(localStorage.getItem(name)), ...kept}))"
+)
+OPTIONS = "each => [...each.options].map((option) => [option.value, option.textContent])"
 
 
-@pytest.fixture
-def user(browser: Browser, many: Server) -> Iterator[Visit]:
-    visit = Visit.to(browser, many.url)
-    yield visit
-    assert visit.hosts == {urlsplit(many.url).netloc}
-    assert visit.complaints == []
-    visit.page.context.close()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("models")
+    write_folder(folder)
+    (folder / "catalog.yaml").write_text(CATALOG + OWN)
+    settings: dict[str, Any] = {
+        **ENVIRONMENT,
+        "SDXL_MODELS": folder,
+        "SDXL_REFINER": ROOT / "checkpoints" / "mini" / "refiner",
+    }
+    with serving(tmp_path_factory.mktemp("home"), **settings) as made:
+        yield made
 
 
-def names_of(user: Visit, control: str, kind: str = "generate") -> list[str]:
-    return user.control(control, kind).locator("option").all_text_contents()
+def select(user: Visit, name: str, value: str, kind: str = "generate") -> None:
+    """As a user does it, in a field that may be folded away."""
+    user.fill(kind)
+    user.control(name, kind).select_option(value)
 
 
-def test_another_model_has_its_own_defaults_and_makes_the_picture(user: Visit, many: Server, tmp_path: Path) -> None:
-    assert user.text("model") == "Model: mini, base and refiner"
-    assert names_of(user, "model")[0] == "mini v"
-    assert "mini refiner" not in names_of(user, "model")
-    assert names_of(user, "model", "refine")[0] == "mini refiner"
-    steps, guidance = user.control("num_inference_steps"), user.control("guidance_scale")
-    assert (guidance.input_value(), steps.get_attribute("max")) == ("3", "150")
-    user.control("model").select_option("swapped")
-    user.until(lambda: guidance.input_value() == "4")
-    assert user.text("model") == "Model: Red is blue, refined by mini"
-    assert (steps.get_attribute("max"), user.text("generate-num_inference_steps-bounds")) == ("50", "1 to 50")
-    assert user.panel(".examples button").all_text_contents() == ["a blue cube, white background"]
-    user.fill(prompt=PROMPT, seed=5, num_inference_steps=6)
+def asked(user: Visit) -> dict[str, Any]:
+    """The request of the picture that is shown, as the command line has it."""
+    command = user.text("curl")
+    request: dict[str, Any] = json.loads(command[command.index("-d '") + 4 : command.rindex("' -o")])
+    return request
+
+
+def test_what_follows_the_model(visit: Open, server: Server) -> None:
+    user = visit()
+    assert user.text("model") == "Model: mini v, refined by mini"
+    names = user.control("model").evaluate(OPTIONS)
+    assert [names[0], ["noise", "A storm"] in names, len(names)] == [["mini v", "mini v"], True, 6]
+    select(user, "model", "noise")
+    user.until(lambda: user.text("model") == "Model: A storm")
+    steps = user.control("num_inference_steps")
+    assert [steps.input_value(), steps.get_attribute("max")] == ["4", "6"]
+    assert "2 to 6" in (user.panel("label[for=generate-num_inference_steps]").text_content() or "")
+    assert [value for value, _ in user.control("scheduler").evaluate(OPTIONS)] == ["ddim", "heun"]
+    assert user.control("scheduler").input_value() == "ddim"
+    assert user.panel(".about .description").text_content() == "It draws noise."
+    user.panel(".examples button").click()
+    user.fill(seed=3)
     user.make()
-    request = {"prompt": PROMPT, "seed": 5, "num_inference_steps": 6, "model": "swapped"}
-    assert user.download() == many.post("/generate", json=request).content
-    assert user.fact("Model") == "swapped, refined by mini refiner"
+    assert asked(user) == {"prompt": "a storm at sea", "model": "noise", "seed": 3}
+    assert user.download() == server.post("/generate", json=asked(user)).content
+    assert user.fact("Model") == "noise"
+
+    select(user, "model", "mini v")
+    user.until(lambda: user.text("model") == "Model: mini v, refined by mini")
+    assert [steps.input_value(), steps.get_attribute("max")] == ["30", "150"]
+    user.fill(prompt=PROMPT, num_inference_steps=4)
+    user.make()
+    assert asked(user) == {"prompt": PROMPT, "num_inference_steps": 4, "seed": 3}, "the default is not named"
+
+
+def test_who_refines(visit: Open, server: Server) -> None:
+    user = visit()
+    select(user, "model", "noise")
+    user.until(lambda: user.control("refine").input_value() == "none")
+    select(user, "model", "mini v")
+    user.until(lambda: user.control("refine").input_value() == "ensemble")
+    select(user, "refiner_model", "swapped")
+    assert user.text("model") == "Model: mini v, refined by Red is blue"
+    user.fill(prompt=PROMPT, num_inference_steps=5, seed=2)
+    user.make()
+    assert asked(user)["refiner_model"] == "swapped"
+    assert user.download() == server.post("/generate", json=asked(user)).content
+    others = server.post("/generate", json={**asked(user), "refiner_model": "mini"})
+    assert user.download() != others.content
+
+    user.page.click("#tab-refine")
+    assert user.text("model") == "Model: mini"
+    select(user, "model", "swapped", "refine")
+    user.until(lambda: user.text("model") == "Model: Red is blue")
+
+
+def test_loras_with_their_scales(visit: Open, server: Server, tmp_path: Path) -> None:
+    user = visit()
+    loras = user.control("loras")
+    assert len(loras.evaluate(OPTIONS)) == 11
+    for name in ("style 1", "kohya_2", "style 3"):
+        select(user, "loras", name)
+    assert len(loras.evaluate(OPTIONS)) == 8
+    user.panel(".loras label:has-text('kohya_2') input").fill("-0.5")
+    user.panel("button[aria-label='Without style 3']").click()
+    user.fill(prompt=PROMPT, num_inference_steps=4, seed=1)
+    user.make()
+    expected = [{"name": "style 1", "scale": 1}, {"name": "kohya_2", "scale": -0.5}]
+    assert asked(user)["loras"] == expected
+    made = user.download()
+    assert made == server.post("/generate", json=asked(user)).content
+    assert made != server.post("/generate", json={**asked(user), "loras": []}).content
+
+    user.panel(".reset").click()
+    assert user.panel(".loras li").count() == 0
+    user.page.click("#use-settings")
+    user.until(lambda: user.panel(".loras li").count() == 2)
+    assert user.panel(".loras input").nth(1).input_value() == "-0.5"
+    user.panel(".loras input").nth(1).fill("5")
+    user.start()
+    user.until(lambda: user.text("error").startswith("loras.1.scale"))
+    assert user.page.locator("[aria-invalid=true]").get_attribute("data-lora") == "kohya_2"
+
+    picture = tmp_path / "given.png"
+    picture.write_bytes(as_png(a_picture()))
+    user.page.click("#tab-edit")
+    user.panel("input[type=file]", "edit").set_input_files(picture)
+    select(user, "loras", "style 1", "edit")
+    user.fill("edit", prompt=PROMPT, num_inference_steps=4)
+    user.make("edit")
     assert run_curl(user.text("curl"), tmp_path) == user.download()
 
+
+def test_eight_loras_are_the_most(visit: Open) -> None:
+    user = visit()
+    for name in [f"style {seed}" for seed in range(5)] + [f"kohya_{seed}" for seed in range(3)]:
+        select(user, "loras", name)
+    assert not user.control("loras").is_visible()
+    user.panel("button[aria-label='Without style 0']").click()
+    assert user.control("loras").is_visible()
+
+
+def test_what_was_kept_counts_for_its_model(visit: Open) -> None:
+    user = visit()
+    select(user, "model", "noise")
+    user.until(lambda: user.control("num_inference_steps").input_value() == "4")
+    user.fill(prompt=PROMPT, num_inference_steps=6)
+    user.control("scheduler").select_option("heun")
+    user.page.click("#tab-edit")
+    select(user, "model", FOLDER, "edit")
     user.reload()
-    assert user.control("model").input_value() == "swapped"
-    user.until(lambda: guidance.input_value() == "4")
-    user.panel(".reset").click()
-    user.until(lambda: guidance.input_value() == "3")
-    user.fill(seed=5, num_inference_steps=6)
-    user.make()
-    assert "model" not in user.text("curl")
-    assert user.fact("Model") == "mini v, refined by mini refiner"
-    user.control("model").select_option("noise")
-    user.page.click("#use-settings")
+    assert user.control("model", "edit").input_value() == FOLDER
+    user.page.click("#tab-generate")
+    kept = {name: user.control(name).input_value() for name in ("model", "num_inference_steps", "scheduler")}
+    assert kept == {"model": "noise", "num_inference_steps": "6", "scheduler": "heun"}
+    assert user.panel(".gone").text_content() == ""
+
+
+def test_what_was_kept_and_has_gone(visit: Open) -> None:
+    user = visit()
+    user.fill(prompt=PROMPT)
+    loras = [{"name": "style 9", "scale": 1}, {"name": "style 1", "scale": 0.5}]
+    kept = {"prompt": PROMPT, "model": "old v1", "loras": loras, "num_inference_steps": 5, "seed": 1}
+    user.page.evaluate(KEPT, ["sdxl-relay /", {"generate": kept}])
+    user.reload()
+    gone = "No longer on this server: old v1 (model), style 9 (loras). The defaults count instead."
+    assert sorted((user.panel(".gone").text_content() or "").split()) == sorted(gone.split())
     assert user.control("model").input_value() == "mini v"
-
-
-def test_what_refines_is_a_choice(user: Visit, many: Server) -> None:
-    user.fill(prompt=PROMPT, seed=5, num_inference_steps=6)
-    assert names_of(user, "refiner_model")[0] == "the model's own"
-    user.control("refiner_model").select_option("swapped")
-    user.until(lambda: user.text("model") == "Model: mini, refined by Red is blue")
+    user.fill()
     user.make()
-    assert user.fact("Model") == "mini v, refined by swapped"
-    request = {"prompt": PROMPT, "seed": 5, "num_inference_steps": 6, "refiner_model": "swapped"}
-    assert user.download() == many.post("/generate", json=request).content
-
-
-def test_loras_with_their_scales(user: Visit, many: Server, tmp_path: Path) -> None:
-    user.fill(prompt=PROMPT, seed=5, num_inference_steps=6)
-    user.control("loras").select_option("style 1")
-    user.control("loras").select_option("kohya_2")
-    assert not {"style 1", "kohya_2"} & set(names_of(user, "loras"))
-    user.page.get_by_label("Scale of style 1").fill("-0.5")
-    user.make()
-    loras = [{"name": "style 1", "scale": -0.5}, {"name": "kohya_2", "scale": 1}]
-    request = {"prompt": PROMPT, "seed": 5, "num_inference_steps": 6, "loras": loras}
-    assert user.download() == many.post("/generate", json=request).content
-
-    user.page.get_by_label("Remove kohya_2").click()
-    assert "kohya_2" in names_of(user, "loras")
-    user.page.get_by_label("Scale of style 1").fill("")
-    user.start()
-    user.until(lambda: user.text("error") == "loras: got what is not a number; allowed: scales from -4 to 4")
-    user.page.get_by_label("Scale of style 1").fill("0.25")
+    expected = {"prompt": PROMPT, "num_inference_steps": 5, "seed": 1, "loras": loras[1:]}
+    assert asked(user) == expected
+    assert user.panel(".gone").text_content() == ""
     user.reload()
-    assert user.page.get_by_label("Scale of style 1").input_value() == "0.25"
-    user.page.click("#to-edit")
-    user.until(lambda: user.panel(".canvas", "edit").is_visible())
-    user.control("loras", "edit").select_option("style 0")
-    user.fill("edit", num_inference_steps=4, seed=1)
-    user.make("edit")
-    made = user.download()
-    user.page.evaluate("document.querySelector('#picture details').open = true")
-    (tmp_path / "files").mkdir()
-    picture = user.download("curl-image")
-    name = user.page.locator("#curl-image").get_attribute("download")
-    (tmp_path / "files" / (name or "")).write_bytes(picture)
-    assert run_curl(user.text("curl").replace(" -o ", " -o made-"), tmp_path / "files") == made
-
-
-def test_what_is_kept_but_gone_is_said(user: Visit) -> None:
-    key = user.page.evaluate("`sdxl-relay ${new URL('../', document.baseURI).pathname}`")
-    kept = {
-        "generate": {"prompt": PROMPT, "model": "left", "loras": [{"name": "old"}, {"name": "style 0", "scale": 2}]}
-    }
-    user.page.evaluate(STORED, [key, kept])
-    user.reload()
-    assert user.text("note").startswith("model: left is not there any more. loras: old is not there any more.")
-    assert user.control("model").input_value() == "mini v"
-    assert user.page.get_by_label("Scale of style 0").input_value() == "2"
-    assert user.control("prompt").input_value() == PROMPT
+    assert user.panel(".gone").text_content() == ""

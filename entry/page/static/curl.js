@@ -1,7 +1,6 @@
 // A job as a curl command for a POSIX shell, and as the body of a request.
 import { API } from "./server.js";
 
-const asText = (value) => (typeof value === "object" ? JSON.stringify(value) : `${value}`);
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 // `job` is {kind, request, image, mask}: image and mask are files, of edits and refinements alone.
@@ -14,6 +13,9 @@ export function bodyOf(job, more = {}) {
   for (const [name, value] of Object.entries(fields)) form.append(name, asText(value));
   return form;
 }
+
+// As a form has it: lists are JSON there.
+const asText = (value) => (typeof value === "object" ? JSON.stringify(value) : value);
 
 // What makes the picture that is in `file`. The key stays in the shell's environment.
 export function asCurl(job, file, asksForKeys) {

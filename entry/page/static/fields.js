@@ -6,34 +6,28 @@ import { Fault } from "./server.js";
 const TEXTS = new Set(["prompt", "negative_prompt"]);
 
 export class Fields {
-  constructor(form) {
+  // Makes a control in each of the form's places, and takes away those for which this request has no field.
+  constructor(form, schemas, labels) {
     this.form = form;
     this.controls = new Map();
-    this.waiting = {}; // kept values of fields that there are not, or not yet
-  }
-
-  // The schemas of a model's fields. Makes a control in each of the form's places that has one, and hides the others.
-  learn(schemas, labels) {
-    for (const place of this.form.querySelectorAll("[data-field]")) {
-      const { field: name } = place.dataset;
-      const schema = schemas[name];
-      place.hidden = !schema;
-      if (!schema) continue;
-      if (this.controls.has(name)) this.controls.get(name).learn(schema, labels[name]);
-      else this.add(name, new (schema.type === "array" ? Loras : Control)(this.form, place, schema, labels[name]));
+    for (const place of form.querySelectorAll("[data-field]")) {
+      const name = place.dataset.field;
+      const Kind = name === "loras" ? Loras : Control;
+      if (name in schemas) this.controls.set(name, new Kind(form, place, schemas[name]));
+      else place.remove();
     }
+    this.know(schemas, labels);
   }
 
-  add(name, control) {
-    this.controls.set(name, control);
-    const { [name]: value, ...others } = this.waiting;
-    this.waiting = others;
-    if (value !== undefined) control.value = value;
+  // What there is on this server; again, once it is ready.
+  know(schemas, labels) {
+    this.schemas = schemas;
+    for (const [name, control] of this.controls) control.labels = labels[name] ?? {};
   }
 
-  // What counts where nothing is said. What the user has changed stays.
-  setDefaults(defaults) {
-    for (const [name, control] of this.controls) control.setDefault(defaults[name]);
+  // What counts for a model: its bounds, which go over those of any, and its defaults.
+  learn(bounds, defaults) {
+    for (const [name, control] of this.controls) control.learn({ ...this.schemas[name], ...bounds[name] }, defaults[name]);
   }
 
   // The request: the prompt, and all that differs from the default. Raises Fault for what is not a number.
@@ -52,30 +46,25 @@ export class Fields {
 
   // What the user has changed, to be kept; and the way back.
   get changes() {
-    const changed = [...this.controls].filter(([, each]) => each.isChanged).map(([name, each]) => [name, each.value]);
-    return { ...this.waiting, ...Object.fromEntries(changed) };
+    return Object.fromEntries([...this.controls].filter(([, each]) => each.isChanged).map(([name, each]) => [name, each.value]));
   }
 
   set changes(changes) {
     for (const [name, control] of this.controls) control.value = changes[name] ?? control.default;
-    this.waiting = Object.fromEntries(Object.entries(changes).filter(([name]) => !this.controls.has(name)));
   }
 
-  // What was to be set last, but is not there any more: the default counts instead.
-  get gone() {
-    const gone = [...this.controls].filter(([, each]) => each.gone);
-    return gone.map(([name, each]) => `${name}: ${each.gone} is not there any more.`);
+  // What of kept changes the server does not have, as "old v1 (model)".
+  missing(changes) {
+    return [...this.controls].flatMap(([name, each]) => each.missing(changes[name]).map((value) => `${value} (${name})`));
   }
 
-  // The value of a field that has one beside its default.
-  chosen(name) {
-    const control = this.controls.get(name);
-    return control?.isChanged ? control.value : undefined;
+  // What stays when all else is reset.
+  get texts() {
+    return Object.fromEntries(Object.entries(this.changes).filter(([name]) => TEXTS.has(name)));
   }
 
-  // Everything but the prompts.
-  reset() {
-    for (const [name, control] of this.controls) if (!TEXTS.has(name)) control.value = control.default;
+  value(name) {
+    return this.controls.get(name)?.value;
   }
 
   set(name, value) {
@@ -88,8 +77,10 @@ export class Fields {
 
   // Marks the field at fault, and brings it into view; null takes the mark away.
   complain(name) {
-    for (const each of this.controls.values()) each.input.removeAttribute("aria-invalid");
-    const input = this.controls.get(name)?.input;
+    for (const each of this.form.querySelectorAll("[aria-invalid]")) each.removeAttribute("aria-invalid");
+    const [field, at] = name?.split(".") ?? []; // the scale of the second LoRA is loras.1.scale
+    const control = this.controls.get(field);
+    const input = control?.scales?.[at] ?? control?.input;
     if (!input) return;
     input.setAttribute("aria-invalid", "true");
     for (let folded = input.closest("details"); folded; folded = folded.parentElement.closest("details")) folded.open = true;

@@ -1,31 +1,30 @@
 // The form of one tab: what is asked for. It knows nothing of what becomes of it.
+import { made } from "./control.js";
 import { Fields } from "./fields.js";
-import { made } from "./made.js";
 import { aboutServer } from "./server.js";
 import { Upload } from "./upload.js";
 
-const MODELS = ["model", "refiner_model"];
 const WIDE = matchMedia("(min-width: 860px)");
 
 export class Form {
-  // `server` is what the server says of itself. `changed` is called when something is to be kept.
-  constructor(form, server, kept, changed) {
+  // `server` is what the server says of itself.
+  constructor(form, server) {
     this.form = form;
     this.kind = form.dataset.kind;
     form.append(document.getElementById("form").content.cloneNode(true));
     for (const part of form.querySelectorAll("[data-in]")) if (!part.dataset.in.split(" ").includes(this.kind)) part.remove();
     this.part(".primary").textContent = form.dataset.verb;
     this.part(".settings").open = WIDE.matches; // on a telephone, the picture is to be near
-    this.fields = new Fields(form);
-    this.asked = "";
+    this.fields = new Fields(form, server.fields[this.kind], server.labels);
     const place = form.querySelector(".upload");
     this.upload = place && new Upload(place, () => this.setDefaults());
-    this.learn(server);
-    form.addEventListener("input", ({ target }) => MODELS.includes(target.name) && this.learnOfChosen());
-    this.fields.changes = kept ?? {};
-    this.part(".reset").addEventListener("click", () => this.fields.reset());
+    this.know(server);
+    this.part(".reset").addEventListener("click", () => this.choose(this.fields.texts));
     this.part(".random-seed").addEventListener("click", () => this.fields.set("seed", undefined));
-    form.addEventListener("input", changed);
+    form.addEventListener("change", ({ target }) => {
+      if (target.name === "model") this.learnOf(target.value);
+      if (target.name === "refiner_model") this.setDefaults();
+    });
     form.addEventListener("keydown", submitByEnter);
   }
 
@@ -33,33 +32,35 @@ export class Form {
     return this.form.querySelector(selector);
   }
 
-  // What the server says of its default models, or of those that are chosen.
-  learn(server) {
+  // What the server says of itself; again, once it is ready.
+  know(server) {
     this.server = server;
-    this.fields.learn(server.fields[this.kind], server.labels);
+    this.fields.know(server.fields[this.kind], server.labels);
+    this.learn(server);
+  }
+
+  // What it says of the model that counts here.
+  learn(told) {
+    this.told = told;
     this.setDefaults();
     this.form.dispatchEvent(new Event("learned", { bubbles: true }));
     const about = this.part(".about");
     if (!about) return;
-    this.part(".compares").hidden = !server.has_refiner;
-    const { description, examples } = server.about;
+    this.part(".compares").hidden = !this.server.has_refiner;
+    const { description, examples } = told.about;
     about.hidden = !description && examples.length === 0;
-    this.part(".name").textContent = server.models.base ?? "it";
+    this.part(".name").textContent = told.models.base ?? "it";
     this.part(".description").textContent = description ?? "";
     this.part(".examples").replaceChildren(...examples.map((prompt) => this.example(prompt)));
-    if (examples.length) this.fields.controls.get("prompt").input.placeholder = examples[0];
+    this.fields.controls.get("prompt").input.placeholder = examples[0] ?? "";
   }
 
-  // Other models have other defaults, bounds and examples.
-  async learnOfChosen() {
-    const [model, refiner] = MODELS.map((name) => this.fields.chosen(name));
-    const named = Object.entries(this.kind === "refine" ? { refiner: model } : { base: model, refiner });
-    const models = Object.fromEntries(named.filter(([, name]) => name));
-    const asked = new URLSearchParams(models).toString();
-    if (asked === this.asked) return;
-    this.asked = asked;
-    const told = await aboutServer(models).catch(() => null);
-    if (told && asked === this.asked) this.learn(told);
+  // The same of another model, which has defaults and examples of its own. Until that has come, the old ones count.
+  async learnOf(model) {
+    this.wanted = model;
+    const isDefault = model === this.fields.controls.get("model").schema.default;
+    const told = isDefault ? this.server : await aboutServer(model).catch(() => null);
+    if (told && this.wanted === model) this.learn(told);
   }
 
   example(prompt) {
@@ -75,11 +76,32 @@ export class Form {
 
   setDefaults() {
     const isMasked = this.upload?.mask && !this.upload.mask.isEmpty;
-    this.fields.setDefaults(this.server.defaults[isMasked ? "inpaint" : this.kind]);
+    const defaults = { ...this.told.defaults[isMasked ? "inpaint" : this.kind] };
+    if (this.fields.value("refiner_model")) defaults.refine = "ensemble"; // who names one wants it
+    this.fields.learn(this.told.bounds[this.kind], defaults);
+  }
+
+  // The fields with what differs from their defaults, which are those of the model in `changes`.
+  async choose(changes) {
+    const missing = this.told.models.base ? this.fields.missing(changes) : []; // before it is ready, everything is
+    const line = `No longer on this server: ${missing.join(", ")}. The defaults count instead.`;
+    this.part(".gone").textContent = missing.length ? line : "";
+    for (const name of ["model", "refiner_model"]) if (this.fields.controls.has(name)) this.fields.set(name, changes[name]);
+    await this.learnOf(this.fields.value("model"));
+    this.fields.changes = changes;
+  }
+
+  // What the models are called that this form asks for.
+  get models() {
+    const { base, refiner, refine } = this.told.models;
+    if (this.kind === "refine") return { base: refine };
+    const named = this.fields.controls.get("refiner_model");
+    return { base, refiner: named.value ? named.input.selectedOptions[0].textContent : refiner };
   }
 
   // {kind, request, image, mask}. Raises Fault.
   async job() {
+    this.part(".gone").textContent = "";
     const request = this.fields.request();
     request.seed ??= crypto.getRandomValues(new Uint32Array(1))[0];
     const job = { kind: this.kind, request };
@@ -88,15 +110,10 @@ export class Form {
     return job;
   }
 
-  // Whether a request is also the refiner's work.
-  refines({ refine, refiner_model: refiner }) {
-    return (refine ?? (refiner ? "ensemble" : this.server.defaults[this.kind].refine)) !== "none";
-  }
-
   // Everything as it was for a job. A field that it leaves out had its default.
   async restore({ request, image, mask }) {
     if (image) await this.upload.take(image, mask);
-    this.fields.changes = request;
+    await this.choose(request);
   }
 }
 

@@ -1,93 +1,82 @@
-// The LoRAs of a request: a list to choose from, and a row with a scale for each that was chosen.
-import { made } from "./made.js";
-
-const STEP = 0.05;
+// The field of the LoRAs: a list of those that are chosen, each with its scale. To its form, it is a control as others.
+import { bounds, made } from "./control.js";
 
 export class Loras {
-  // `schema` has the `names` that there are, how many one may choose, and the bounds of a scale.
+  default = [];
+
   constructor(form, place, schema) {
-    const { kind } = form.dataset;
-    this.rows = made("ul", { className: "rows" });
-    this.input = made("select", { id: `${kind}-loras`, name: "loras" });
+    this.place = place;
+    this.list = made("ul", { className: "loras" });
+    this.input = made("select", { id: `${form.dataset.kind}-${place.dataset.field}`, name: place.dataset.field });
     this.input.setAttribute("aria-errormessage", "error");
-    const caption = made("label", { htmlFor: this.input.id, textContent: place.dataset.label, title: schema.description ?? "" });
+    const caption = made("label", { htmlFor: this.input.id, textContent: place.dataset.label, title: schema.description });
+    this.shownBounds = made("span", { className: "bounds" });
+    caption.append(this.shownBounds);
     place.classList.add("field");
-    place.append(caption, this.rows, this.input);
-    this.input.addEventListener("change", () => this.choose(this.input.value));
+    place.append(caption, this.list, this.input);
+    this.input.addEventListener("change", () => {
+      this.value = [...this.value, { name: this.input.value, scale: 1 }];
+      this.list.querySelector("li:last-child input").select();
+    });
     this.learn(schema);
   }
 
   learn(schema) {
     this.schema = schema;
-    this.showChoice();
-  }
-
-  get scales() {
-    return [...this.rows.querySelectorAll("input")];
+    this.place.hidden = schema.enum.length === 0;
+    this.shownBounds.textContent = `scale ${this.bounds}`;
+    this.value = this.value;
   }
 
   get bounds() {
-    const { minimum, maximum } = this.schema.items.properties.scale;
-    return `scales from ${minimum} to ${maximum}`;
+    return bounds(this.schema.items.properties.scale);
   }
 
   get isNoNumber() {
-    return this.scales.some(({ value }) => value === ""); // also for what is none
+    return this.scales.some((input) => input.validity.badInput);
   }
 
-  // Undefined for none.
+  get scales() {
+    return [...this.list.querySelectorAll("input")];
+  }
+
   get value() {
-    const chosen = this.scales.map(({ dataset, value }) => ({ name: dataset.lora, scale: Number(value) }));
-    return chosen.length ? chosen : undefined;
+    return this.scales.map((input) => ({ name: input.dataset.lora, scale: Number(input.value || 0) }));
   }
 
-  set value(loras) {
-    const wanted = loras ?? [];
-    this.gone = wanted.map(({ name }) => name).filter((name) => !this.schema.names.includes(name)).join(", ");
-    this.rows.replaceChildren(...wanted.filter(({ name }) => this.schema.names.includes(name)).map((lora) => this.row(lora)));
-    this.tell();
+  set value(wanted) {
+    const there = (wanted ?? []).filter(({ name }) => this.schema.enum.includes(name));
+    this.list.replaceChildren(...there.map((lora) => this.row(lora)));
+    const left = this.schema.enum.filter((name) => !there.some((lora) => lora.name === name));
+    const first = made("option", { value: "", textContent: "Add a LoRA…", disabled: true, selected: true });
+    this.input.replaceChildren(first, ...left.map((name) => made("option", { value: name, textContent: name })));
+    this.input.hidden = left.length === 0 || there.length >= this.schema.maxItems;
+    this.list.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  row({ name, scale }) {
+    const { minimum, maximum } = this.schema.items.properties.scale;
+    const number = made("input", { type: "number", min: minimum, max: maximum, step: 0.05, value: scale ?? 1 });
+    number.dataset.lora = name;
+    number.setAttribute("aria-errormessage", "error");
+    const caption = made("label", { textContent: name, title: name });
+    const button = made("button", { type: "button", textContent: "×" });
+    button.setAttribute("aria-label", `Without ${name}`);
+    button.addEventListener("click", () => {
+      this.value = this.value.filter((lora) => lora.name !== name);
+      (this.input.hidden ? this.scales[0] : this.input).focus();
+    });
+    caption.append(number);
+    const item = made("li", {});
+    item.append(caption, button);
+    return item;
+  }
+
+  missing(value) {
+    return (value ?? []).map(({ name }) => name).filter((name) => !this.schema.enum.includes(name));
   }
 
   get isChanged() {
-    return this.scales.length > 0;
-  }
-
-  setDefault() {} // it is none, with every model
-
-  choose(name) {
-    const row = this.row({ name });
-    this.rows.append(row);
-    this.tell();
-    row.querySelector("input").focus();
-  }
-
-  row({ name, scale = 1 }) {
-    const row = made("li", {});
-    const { minimum, maximum } = this.schema.items.properties.scale;
-    const input = made("input", { type: "number", min: minimum, max: maximum, step: STEP, value: scale, inputMode: "decimal" });
-    input.dataset.lora = name;
-    input.setAttribute("aria-label", `Scale of ${name}`);
-    const remove = made("button", { type: "button", className: "quiet", textContent: "Remove", title: `Remove ${name}` });
-    remove.setAttribute("aria-label", `Remove ${name}`);
-    remove.addEventListener("click", () => {
-      row.remove();
-      this.tell();
-      this.input.focus();
-    });
-    row.append(made("span", { textContent: name, title: name }), input, remove);
-    return row;
-  }
-
-  tell() {
-    this.showChoice();
-    this.input.dispatchEvent(new Event("input", { bubbles: true }));
-  }
-
-  showChoice() {
-    const chosen = this.scales.map(({ dataset }) => dataset.lora);
-    const left = this.schema.names.filter((name) => !chosen.includes(name));
-    const names = left.map((name) => made("option", { value: name, textContent: name }));
-    this.input.replaceChildren(made("option", { value: "", textContent: "Add a LoRA" }), ...names);
-    this.input.disabled = chosen.length >= this.schema.maxItems || !left.length;
+    return this.value.length > 0;
   }
 }

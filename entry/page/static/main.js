@@ -20,17 +20,13 @@ if (!server.has_refiner) ["tab-refine", "panel-refine", "to-refine"].forEach((id
 const kept = load();
 const pictures = await Pictures.open();
 const progress = new Progress();
-const forms = Object.fromEntries(
-  [...document.forms].map((form) => [form.dataset.kind, new Form(form, server, kept[form.dataset.kind], keep)]),
-);
-const tabs = new Tabs(document.querySelector("[role=tablist]"), () => {
-  keep();
-  tellModel();
-});
+const forms = Object.fromEntries([...document.forms].map((form) => [form.dataset.kind, new Form(form, server)]));
+const tabs = new Tabs(document.querySelector("[role=tablist]"), () => (keep(), tellModel()));
 let running = null; // the AbortController of what is being made
 let shown = null; // the picture
 
 function keep() {
+  if (!server.models.base) return; // the choice of a model would be lost
   const changes = Object.entries(forms).map(([kind, { fields }]) => [kind, fields.changes]);
   save({ tab: tabs.kind, compares: element("compares").checked, ...Object.fromEntries(changes) });
 }
@@ -41,7 +37,7 @@ async function run(form) {
   try {
     const job = await form.job();
     if (form.upload && !job.image) throw new Fault({ error: "image: choose a picture first", field: "image" });
-    await show(await makeBoth(form, job), { isNew: true });
+    await show(await makeBoth(job), { isNew: true });
   } catch (fault) {
     running.abort(); // of two pictures, the other one may still be at work
     if (fault.name === "AbortError") tell("Cancelled.");
@@ -53,9 +49,9 @@ async function run(form) {
 
 // The picture, and what it is to be compared with: an edit's own original, or the base alone. That is asked for once
 // the picture is accepted, so that a fault comes but once; with the same seed they share the base's ticks.
-async function makeBoth(form, job) {
+async function makeBoth(job) {
   const { signal } = running;
-  const compares = job.kind === "generate" && element("compares").checked && form.refines(job.request);
+  const compares = job.kind === "generate" && element("compares").checked && refineOf(job) !== "none";
   progress.begin(compares ? 2 : 1);
   const path = `${job.kind}_stream`;
   let accept;
@@ -65,10 +61,12 @@ async function makeBoth(form, job) {
     make(path, bodyOf(job, { previews: PREVIEWS }), signal, (...event) => (accept(), hear(...event))),
     compares && accepted.then(() => make(path, bodyOf(job, { refine: "none" }), signal, progress.follower(1))),
   ]);
-  const { seed, models, warnings, timings } = result;
+  const { seed, warnings, timings } = result;
   const [file, before] = [blobOf(result), alone ? blobOf(alone) : (job.image ?? null)];
-  return { job, file, before, seed, models, warnings, timings, thumb: await thumbOf(file) };
+  return { job, file, before, seed, warnings, timings, thumb: await thumbOf(file) };
 }
+
+const refineOf = ({ request }) => request.refine ?? forms.generate.fields.controls.get("refine").default;
 
 function begin(form) {
   running = new AbortController();
@@ -123,7 +121,6 @@ function choose(picture) {
 async function bringBack(kind, job) {
   tabs.open(kind);
   await forms[kind].restore(job);
-  tell(forms[kind].fields.gone.join(" "));
   forms[kind].fields.focus();
 }
 
@@ -135,21 +132,21 @@ function passOn(kind) {
   bringBack(kind, { request: { ...forms[kind].fields.changes, prompt, negative_prompt }, image });
 }
 
-// Of the form that is open.
 function tellModel() {
-  const { models, has_refiner: hasRefiner } = forms[tabs.kind].server;
-  const { base, refiner } = models;
-  const refines = hasRefiner && refiner && (tabs.kind === "refine" || forms[tabs.kind].refines({}));
+  const { base, refiner } = forms[tabs.kind].models;
   const both = base === refiner ? `${base}, base and refiner` : `${base}, refined by ${refiner}`;
-  element("model").textContent = base ? `Model: ${refines ? both : base}` : "The model is not ready yet.";
+  element("model").textContent = base ? `Model: ${refiner ? both : base}` : "The model is not ready yet.";
 }
 
-async function waitForModels() {
-  while (!server.models.base) {
-    await new Promise((resolve) => setTimeout(resolve, NOT_READY_MS));
+// Brings the fields back that were kept; as soon as the server says which models there are, those with their choice.
+async function bringFieldsBack() {
+  await Promise.all(Object.values(forms).map((form) => form.choose({ ...kept[form.kind], ...form.fields.changes })));
+  if (server.models.base) return;
+  setTimeout(async () => {
     Object.assign(server, await aboutServer().catch(() => ({})));
-  }
-  Object.values(forms).forEach((form) => form.learn(server));
+    if (server.models.base) Object.values(forms).forEach((form) => form.know(server));
+    bringFieldsBack();
+  }, NOT_READY_MS);
 }
 
 for (const form of Object.values(forms)) {
@@ -170,11 +167,12 @@ element("clear-history").addEventListener("click", async () => {
 });
 takeDropped(() => forms[tabs.kind].upload);
 element("compares").checked = kept.compares ?? true;
+await bringFieldsBack();
 tabs.open(kept.tab ?? "generate");
-addEventListener("learned", tellModel);
-const gone = Object.values(forms).flatMap(({ fields }) => fields.gone);
-if (!server.models.base) waitForModels();
+for (const { form } of Object.values(forms)) {
+  form.addEventListener("input", keep);
+  for (const event of ["learned", "change"]) form.addEventListener(event, tellModel);
+}
 if (pictures.all.length) await show(pictures.all[0]);
 else forms.generate.part(".about").open = true;
-tell(gone.join(" "));
 document.body.dataset.ready = "";

@@ -7,7 +7,7 @@ const AFTER = { generate: "base and refiner", edit: "edited", refine: "refined" 
 
 let urls = []; // of the files that are shown, to be revoked with the next picture
 
-// `picture` is {job, file, before, seed, models, warnings, timings}: `job` as in curl.js, the files are Blobs.
+// `picture` is {job, file, before, seed, warnings, timings}: `job` as in curl.js, the files are Blobs.
 export async function present(picture, asksForKeys) {
   urls.forEach((url) => URL.revokeObjectURL(url));
   urls = [];
@@ -55,14 +55,14 @@ function offer(id, file, name) {
   if (file) Object.assign(element(id), { href: urlOf(file), download: name });
 }
 
-function showFacts({ job, seed, models, warnings, timings }, { naturalWidth, naturalHeight }) {
+function showFacts({ job, seed, warnings, timings }, { naturalWidth, naturalHeight }) {
   const spent = Object.entries(timings).filter(([, ms]) => ms >= 0.5);
   const whole = spent.reduce((sum, [, ms]) => sum + ms, 0);
   const facts = [
     ["Prompt", job.request.prompt],
+    ...(job.request.model ? [["Model", job.request.model]] : []),
     ["Seed", seed],
     ["Size", `${naturalWidth} x ${naturalHeight}`],
-    ["Model", Object.values(models ?? {}).join(", refined by ")],
     ["Time", `${(whole / 1000).toFixed(2)} s: ${spent.map(([phase, ms]) => `${phase} ${Math.round(ms)} ms`).join(", ")}`],
     ...Object.entries(warnings).map(([name, warning]) => [`Note: ${name}`, warning]),
   ];

@@ -9,9 +9,9 @@ export class Fault extends Error {
   }
 }
 
-// Which model answers, and the fields of its requests (entry/page/about.py): the stages' defaults, or those of `models`.
-export async function aboutServer(models = {}) {
-  const answer = await fetch(`server.json?${new URLSearchParams(models)}`);
+// Which models answer, and the fields of their requests (entry/page/about.py); of one model, only what is special to it.
+export async function aboutServer(model) {
+  const answer = await fetch(model ? `server.json?${new URLSearchParams({ model })}` : "server.json");
   if (!answer.ok) throw new Fault({ error: `the server answers ${answer.status}` });
   return answer.json();
 }

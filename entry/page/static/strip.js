@@ -1,5 +1,5 @@
 // The strip of the last pictures: small, the newest first.
-import { made } from "./made.js";
+import { made } from "./control.js";
 import { roving } from "./tabs.js";
 
 const THUMB_PX = 144;

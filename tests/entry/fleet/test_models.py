@@ -134,26 +134,8 @@ def test_what_is_told_of_the_models() -> None:
         assert report["base"]["resident"] == {"sdxl": 1}
         assert report["base"]["unusable"] == {"checkpoints/old.ckpt": "it is a pickle"}
         assert "127.0.0." not in str(report)
-        assert fleet.names() == {
-            "base": ["mini", "alone", "art/Dream", "own"],
-            "refiner": ["refiner", "art/Dream", "fine"],
-        }
 
     with_fleet(test, faulty)
-
-
-def test_cards_of_a_model_and_of_what_refines_it() -> None:
-    async def test(fleet: Fleet) -> None:
-        def told(**named: str) -> list[tuple[str, str]]:
-            return [(card.name, card.defaults.refine) for card in fleet.cards(named).values()]
-
-        assert told() == [("mini", "ensemble"), ("refiner", "ensemble")]
-        assert told(base="own") == [("own", "ensemble"), ("fine", "ensemble")]
-        assert told(base="own", refiner="art/Dream") == [("own", "ensemble"), ("art/Dream", "ensemble")]
-        assert told(base="alone")[0] == ("alone", "none")
-        assert told(base="gone") == told()
-
-    with_fleet(test)
 
 
 def test_options_may_name_the_default_and_no_other() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,9 @@ def _saved(path: Path, tensors: dict[str, Tensor]) -> Path:
     return path
 
 
-def loaded(pipeline: Any, **files: Path) -> LoadedLoras:
+def loaded(pipeline: Any, files: Mapping[str, Path], *, row_by_row: bool = False) -> LoadedLoras:
     """Those files, under their names."""
-    loras = LoadedLoras(pipeline)
+    loras = LoadedLoras(pipeline, row_by_row=row_by_row)
     for name, path in files.items():
         loras.add(name, loras.read(path))
     return loras

@@ -66,7 +66,7 @@ def test_one_after_another_is_set_adapters(plain: Any, tmp_path: Path) -> None:
         reference.load_lora_weights(str(path), adapter_name=f"other_{index}")
     inner = {name: f"other_{index}" for index, name in enumerate(files)}
     pipeline = base()
-    loras = loaded(pipeline, **files)
+    loras = loaded(pipeline, files)
     without = outputs(plain)
     assert same(outputs(pipeline), without)
     choices: list[Adapters] = [
@@ -94,7 +94,7 @@ def test_every_layout_of_the_same_lora(plain: Any, tmp_path: Path, write: Callab
     extra = {"parts": ["unet"]} if write is write_kohya else {}
     files["b"] = write(tmp_path / "b.safetensors", plain, seed=4, modules=everything, alpha=RANK / 2, **extra)
     pipeline = base()
-    loras = loaded(pipeline, **files)
+    loras = loaded(pipeline, files)
     one = outputs(pipeline, loras, (("a", 0.5),))
     for got, wanted in zip(outputs(pipeline, loras, (("b", 1.0),)), one, strict=True):
         assert_near(got, wanted)
@@ -177,4 +177,72 @@ def test_a_lora_of_the_base_does_not_fit_the_refiner(plain: Any, tmp_path: Path)
 def test_marks_without_values_are_no_fault(plain: Any, tmp_path: Path) -> None:
     path = write_diffusers(tmp_path / "lora.safetensors", plain, ["unet"], seed=1)
     _spoiled(path, lambda tensors: {**tensors, "v_pred": torch.tensor([])})
-    assert loaded(plain, mine=path).digests.keys() == {"mine"}
+    assert loaded(plain, {"mine": path}).digests.keys() == {"mine"}
+
+
+def company_of(pipeline: Any, loras: LoadedLoras, rows: list[Adapters]) -> Tensor:
+    """A UNet call whose rows have these LoRAs; its noise and its prompt are each row's own."""
+    numbers = [torch.Generator().manual_seed(row) for row in range(len(rows))]
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.stack([torch.randn(shape, generator=each) for each in numbers])
+
+    config = pipeline.unet.config
+    pooled = pipeline.text_encoder_2.config.projection_dim
+    told = {"text_embeds": drawn(pooled), "time_ids": torch.full((len(rows), 6), 128.0)}
+    loras.for_rows(rows)
+    with torch.inference_mode():
+        made: Tensor = pipeline.unet(
+            drawn(4, 16, 16), 500, encoder_hidden_states=drawn(77, config.cross_attention_dim), added_cond_kwargs=told
+        ).sample
+    loras.for_rows([()])
+    return made
+
+
+COMPANY: list[Adapters] = [
+    (), (("a", 0.7),), (("b", -0.5),), (("a", 0.2), ("b", 1.0)), (("lokr", 1.0), ("a", 0.3)), (),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two LoRAs of linear layers and convolutions, and one of another kind."""
+    folder, pipeline = tmp_path_factory.mktemp("unlike"), base()
+    layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    out, into = pipeline.unet.down_blocks[1].attentions[0].transformer_blocks[0].attn1.to_q.weight.shape
+    torch.manual_seed(5)
+    lokr = {f"{layer}.lokr_w1": torch.randn(2, 2), f"{layer}.lokr_w2": 0.1 * torch.randn(out // 2, into // 2)}
+    save_file(lokr, folder / "lokr.safetensors")
+    return {
+        "a": write_kohya(folder / "a.safetensors", pipeline, ["unet"], seed=1, modules="^(?!add_embedding)"),
+        "b": write_kohya(folder / "b.safetensors", pipeline, ["unet"], seed=2, alpha=RANK / 2),
+        "lokr": folder / "lokr.safetensors",
+    }
+
+
+@pytest.mark.parametrize("row_by_row", [False, True])
+def test_rows_with_unlike_loras_are_what_each_is_alone(unlike: dict[str, Path], row_by_row: bool) -> None:
+    pipeline = base()
+    loras = loaded(pipeline, unlike, row_by_row=row_by_row)
+    together = company_of(pipeline, loras, COMPANY)
+    without = company_of(pipeline, loras, [()] * len(COMPANY))
+    for row, adapters in enumerate(COMPANY):
+        alone = company_of(pipeline, loras, [adapters if other == row else () for other in range(len(COMPANY))])
+        if not adapters or row_by_row:
+            assert torch.equal(together[row], alone[row]), "to the bit"
+        assert_near(together[row], alone[row])
+        assert torch.equal(together[row], without[row]) == (not adapters)
+
+
+def test_a_lora_that_overflows_is_its_own_rows_affair(unlike: dict[str, Path], tmp_path: Path) -> None:
+    """Were its product in other rows multiplied by 0, there would be NaN."""
+    pipeline = base()
+    huge = {name: tensor.clone() for name, tensor in load_file(unlike["b"]).items()}
+    huge = {name: tensor * (1e36 if "down" in name else 1.0) for name, tensor in huge.items()}
+    save_file(huge, tmp_path / "huge.safetensors")
+    loras = loaded(pipeline, {**unlike, "huge": tmp_path / "huge.safetensors"})
+    made = company_of(pipeline, loras, [(("a", 0.7),), (("huge", 1.0),), ()])
+    expected = company_of(pipeline, loras, [(("a", 0.7),), (), ()])
+    assert not made[1].isfinite().all()
+    for row in (0, 2):
+        assert_near(made[row], expected[row])

@@ -180,7 +180,7 @@ def test_diffusers_metadata_of_alphas(pipeline: Any, tmp_path: Path, is_rank_sta
     save_file(load_file(path), path, metadata=metadata)
     reference = StableDiffusionXLPipeline.from_pretrained(MINI / "base", add_watermarker=False)
     reference.load_lora_weights(str(path), adapter_name="a")
-    ours = outputs(pipeline, loaded(pipeline, a=path), (("a", 1.0),))
+    ours = outputs(pipeline, loaded(pipeline, {"a": path}), (("a", 1.0),))
     for got, want in zip(ours, outputs(reference), strict=True):
         assert_near(got, want)
 
@@ -194,6 +194,6 @@ def test_the_text_projection(pipeline: Any, tmp_path: Path) -> None:
     save_file(tensors, path)
     reference = StableDiffusionXLPipeline.from_pretrained(MINI / "base", add_watermarker=False)
     reference.text_encoder_2.text_projection.weight.data += up @ down
-    ours = outputs(pipeline, loaded(pipeline, a=path), (("a", 1.0),))
+    ours = outputs(pipeline, loaded(pipeline, {"a": path}), (("a", 1.0),))
     for got, want in zip(ours, outputs(reference), strict=True):
         assert_near(got, want)
