@@ -64,3 +64,8 @@ STYLES = {
     "small": Style(shown=lambda scene: scene, zoom=ZOOM, is_seen=_is_small),
     "complement": Style(shown=complement, zoom=1.0, is_seen=_is_complement),
 }
+BOTH = Style(
+    shown=complement,
+    zoom=ZOOM,
+    is_seen=lambda picture, scene: _is_complement(picture, scene) and _is_small(picture, complement(scene)),
+)

@@ -129,6 +129,7 @@ def make_data(folder: Path, count: int, seed: int, name: str = "data", draw: Dra
         crops=torch.cat(crops),
         empty=encode([""]),
     )
+    WORK.mkdir(exist_ok=True)
     torch.save(vars(data), path)
     return data
 
