@@ -21,7 +21,8 @@ from training.scenes import Scene, scenes
 from training.styles import BOTH, STYLES, Style
 from training.unet import Batches, make_data, velocity_loss
 
-SCENES, STEPS, RATE, RANK = 4_000, 600, 2e-3, 4
+SCENES, RATE, RANK = 4_000, 2e-3, 4
+STEPS = {"small": 600, "complement": 450}
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "net.0.proj", "net.2"]
 LORAS = MINI / "loras"
 JUDGED = 100
@@ -35,7 +36,7 @@ def train(name: str) -> None:
     unet.set_attn_processor(AttnProcessor())  # as in training/unet.py
     unet.requires_grad_(False)
     unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
-    loop = Loop(f"lora-{name}", [unet], STEPS, rate=RATE, flat_share=0.3, ema=0.98, weight_decay=0.0)
+    loop = Loop(f"lora-{name}", [unet], STEPS[name], rate=RATE, flat_share=0.3, ema=0.98, weight_decay=0.0)
     torch.manual_seed(100 + loop.step)
     loop.run(lambda: velocity_loss(unet, batches))
     state = get_peft_model_state_dict(loop.averaged(unet))
@@ -71,7 +72,9 @@ def evaluate(count: int) -> None:
         print(table_row(f"{name}, scale 0.5", style, made({name: 0.5}), chosen), flush=True)
         whole = made({name: 1.0})
         print(table_row(f"{name}, scale 1", style, whole, chosen), flush=True)
-        print(table_row(f"{name}, scale 1, then the refiner", style, made({name: 1.0}, refined=True), chosen), flush=True)
+        print(
+            table_row(f"{name}, scale 1, then the refiner", style, made({name: 1.0}, refined=True), chosen), flush=True
+        )
         shown.append(whole)
     shown.append(made(dict.fromkeys(STYLES, 1.0)))
     print(table_row("both, scale 1", BOTH, shown[-1], chosen), flush=True)
