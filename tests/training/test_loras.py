@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from diffusers import StableDiffusionXLPipeline
 from numpy.typing import NDArray
 
 from sdxl.config.settings import MINI
+from sdxl.models.lora import Adapters
 from tests.sdxl.models.lora_files import loaded
 from training.scenes import Scene, scenes
 from training.styles import STYLES
 
 FILES = {name: MINI / "loras" / f"{name}.safetensors" for name in STYLES}
-SCENES: list[Scene] = scenes(4243, 8, held_out=True)
+SCENES: list[Scene] = scenes(4243, 6, held_out=True)
 ROWS = 2 * len(SCENES)  # with guidance
 MAX_BYTES = 400_000
 
@@ -33,7 +35,7 @@ def base() -> Any:
 
 def pictures(pipeline: Any) -> Pictures:
     made = pipeline(
-        prompt=[scene.caption for scene in SCENES], num_inference_steps=20, guidance_scale=3.0, output_type="np",
+        prompt=[scene.caption for scene in SCENES], num_inference_steps=12, guidance_scale=3.0, output_type="np",
         generator=[torch.Generator().manual_seed(index) for index in range(len(SCENES))],
     )  # fmt: skip
     levels: Pictures = (made.images * 255).round().astype(np.uint8)
@@ -41,10 +43,10 @@ def pictures(pipeline: Any) -> Pictures:
 
 
 @cache
-def ours(name: str, scale: float) -> Pictures:
+def ours(choice: Adapters) -> Pictures:
     pipeline = base()
     loras = loaded(pipeline, **FILES)
-    loras.for_rows([((name, scale),) if scale else ()] * ROWS)
+    loras.for_rows([choice] * ROWS)
     return pictures(pipeline)
 
 
@@ -54,21 +56,21 @@ def seen(name: str, made: Iterable[NDArray[np.uint8]]) -> int:
 
 @pytest.mark.parametrize("name", STYLES)
 def test_pictures_have_the_style_and_are_right(name: str) -> None:
-    made = ours(name, 1.0)
+    made = ours(((name, 1.0),))
     right = sum(STYLES[name].is_right(picture, scene) for picture, scene in zip(made, SCENES, strict=True))
-    assert seen(name, made) >= 7
-    assert right >= 6
-    assert seen(name, ours(name, 0.0)) == 0
+    assert seen(name, made) >= 5
+    assert right >= 5
+    assert seen(name, ours(())) == 0
 
 
 @pytest.mark.parametrize("name", STYLES)
 def test_diffusers_makes_the_same_pictures(name: str) -> None:
     pipeline = base()
     pipeline.load_lora_weights(FILES[name], adapter_name=name)
-    distance = np.abs(pictures(pipeline).astype(int) - ours(name, 1.0))
+    distance = np.abs(pictures(pipeline).astype(int) - ours(((name, 1.0),)))
     assert distance.max() <= 2
 
 
 @pytest.mark.parametrize("path", FILES.values(), ids=lambda path: path.stem)
-def test_they_are_small(path: Any) -> None:
+def test_they_are_small(path: Path) -> None:
     assert path.stat().st_size <= MAX_BYTES
