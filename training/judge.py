@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.scenes import BACKGROUNDS, CANVAS_PX, COLOURS, SOLIDS, Scene, Solid
-from training.shapes import SHAPES
+from training.shapes import SHAPES, WIDTH
 
 MIN_SOLID_PX = 350  # the least area of a solid; drawn ones have 900 to 3,000
 STRAY_PX = 200  # a larger blot of a colour that was not asked for is a mistake
@@ -70,13 +70,27 @@ def mottle(picture: NDArray[np.uint8], scene: Scene) -> float:
     return float(np.sqrt(np.mean((values - fit) ** 2)))
 
 
-def _background(picture: NDArray[np.uint8]) -> str:
-    """The name of the nearest background colour to the median of a frame of 5 px (top, left and right)."""
+def sizes_px(picture: NDArray[np.uint8], scene: Scene) -> list[float]:
+    """The sizes (training.scenes.Placement), by their widths, of those of the scene's solids that can be seen."""
+    masks = _solid_masks(picture, scene.background)
+    blots = {solid: _largest(masks[solid.colour]) for solid in scene.solids}
+    widths = {solid: np.ptp(np.flatnonzero(blot.any(0))) + 1 for solid, blot in blots.items() if blot.any()}
+    return [float(width) / WIDTH[solid.kind] for solid, width in widths.items()]
+
+
+def background_distance(picture: NDArray[np.uint8], name: str) -> float:
+    """How far the median of a frame of 5 px (top, left and right) is from a background's colour.
+
+    In levels of 255, summed over the channels.
+    """
     frame = np.concatenate(
         [picture[:5].reshape(-1, 3), picture[5:90, :5].reshape(-1, 3), picture[5:90, -5:].reshape(-1, 3)]
     )
-    median = np.median(frame.astype(np.float64), axis=0)
-    return min(BACKGROUNDS, key=lambda name: float(np.abs(median - BACKGROUNDS[name]).sum()))
+    return float(np.abs(np.median(frame.astype(np.float64), axis=0) - BACKGROUNDS[name]).sum())
+
+
+def _background(picture: NDArray[np.uint8]) -> str:
+    return min(BACKGROUNDS, key=lambda name: background_distance(picture, name))
 
 
 def _solid_masks(picture: NDArray[np.uint8], background: str) -> dict[str, NDArray[np.bool_]]:

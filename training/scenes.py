@@ -45,6 +45,7 @@ SYNONYMS = {
     "right of": ("right of", "to the right of"),
 }
 HELD_OUT_SHARE = 0.1
+ZOOM_CENTRE = (64.0, 96.0)  # (x, y) px
 
 
 @dataclass(frozen=True)
@@ -155,10 +156,15 @@ def scenes(seed: int, count: int, held_out: bool) -> list[Scene]:
 _Y, _X = np.mgrid[0:CANVAS_PX, 0:CANVAS_PX].astype(np.float32) + 0.5
 
 
-def draw(scene: Scene, rng: random.Random, crop: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
-    """The picture of a scene, uint8 [128, 128, 3]; `crop` (top, left) moves everything up and to the left."""
+def draw(scene: Scene, rng: random.Random, crop: tuple[int, int] = (0, 0), zoom: float = 1.0) -> NDArray[np.uint8]:
+    """The picture of a scene, uint8 [128, 128, 3].
+
+    `zoom` brings the solids nearer (over 1) or takes them away; `crop` (top, left), in pixels, then moves
+    everything up and to the left.
+    """
     image = _background(scene.background, rng)
-    standing = [replace(p, x=p.x - crop[1], y=p.y - crop[0]) for p in place(scene, rng)]
+    placed = [_zoomed(p, zoom) for p in place(scene, rng)]
+    standing = [replace(p, x=p.x - crop[1], y=p.y - crop[0]) for p in placed]
     pairs = list(zip(scene.canonical.solids, standing, strict=True))
     stacked = scene.canonical.relation == "on top of"
     for solid, p in pairs[1:] if stacked else pairs:
@@ -179,6 +185,12 @@ def place(scene: Scene, rng: random.Random) -> list[Placement]:
     size = rng.uniform(47, 52)
     above = TOP[scene.other.kind] * lower.size - FOOT[scene.solid.kind] * size
     return [Placement(lower.x + rng.uniform(-2, 2), lower.y - above, size), lower]
+
+
+def _zoomed(p: Placement, zoom: float) -> Placement:
+    """About a point on the ground in the middle of the picture."""
+    x, y = ZOOM_CENTRE
+    return Placement(x + zoom * (p.x - x), y + zoom * (p.y - y), zoom * p.size)
 
 
 class _Middle(random.Random):

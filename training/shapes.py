@@ -13,6 +13,7 @@ Point = tuple[float, float]  # x to the right, y down
 Layer = tuple[Mask, Mask | float]  # what is covered, and how bright it is there
 
 FOOT = {"cube": 0.22, "sphere": 0.1, "cylinder": 0.14, "cone": 0.15}
+WIDTH = {"cube": 1.0, "sphere": 1.0, "cylinder": 0.84, "cone": 1.0}
 TOP = {"cube": 0.80, "sphere": 0.93, "cylinder": 0.80, "cone": 0.82}  # where another solid's foot stands
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from training.loop import WORK, Loop
-from training.scenes import draw, scenes
+from training.scenes import Scene, draw, scenes
 from training.text import pad_after_end, token_ids
 from training.vae import as_input, random_crop
 
@@ -30,6 +32,8 @@ NATIVE_PX = 128
 ID_WIDTH = 32  # sinusoidal features per number of the size conditioning
 FIRST_WIDTH, SECOND_WIDTH = 64, 128  # of the two text encoders
 NEGATIVE_SCORE = 2.5
+
+Draw = Callable[[Scene, random.Random, tuple[int, int]], NDArray[np.uint8]]
 
 # SDXL's own scheduler_config.json, all of it, but for the prediction type.
 SCHEDULER_CONFIG: dict[str, object] = {
@@ -48,6 +52,9 @@ SCHEDULER_CONFIG: dict[str, object] = {
     "trained_betas": None,
     "use_karras_sigmas": False,
 }
+NOISE_SCHEDULE = DDPMScheduler(
+    num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+)
 
 
 def build(stage: str) -> UNet2DConditionModel:
@@ -96,9 +103,9 @@ class Encoders:
 
 
 @torch.no_grad()
-def make_data(folder: Path, count: int, seed: int) -> Data:
+def make_data(folder: Path, count: int, seed: int, name: str = "data", draw: Draw = draw) -> Data:
     """Draws scenes, and encodes pictures and captions once; kept in `work/` for a resumed run."""
-    path = WORK / f"data-{count}-{seed}.pt"
+    path = WORK / f"{name}-{count}-{seed}.pt"
     if path.exists():
         return Data(**torch.load(path, weights_only=True))
     vae, encode = AutoencoderKL.from_pretrained(folder / "vae"), Encoders(folder)
@@ -108,7 +115,7 @@ def make_data(folder: Path, count: int, seed: int) -> Data:
     for start in tqdm(range(0, count, 200), desc="data"):
         part = chosen[start : start + 200]
         part_crops = [random_crop(rng) for _ in part]
-        drawn = np.stack([draw(scene, rng, crop=crop) for scene, crop in zip(part, part_crops, strict=True)])
+        drawn = np.stack([draw(scene, rng, crop) for scene, crop in zip(part, part_crops, strict=True)])
         pictures = as_input(torch.from_numpy(drawn).permute(0, 3, 1, 2))
         latents.append((vae.encode(pictures).latent_dist.mean * vae.config.scaling_factor).bfloat16())
         both = encode([scene.caption if rng.random() < 0.4 else scene.wording(rng) for scene in part])
@@ -122,6 +129,7 @@ def make_data(folder: Path, count: int, seed: int) -> Data:
         crops=torch.cat(crops),
         empty=encode([""]),
     )
+    WORK.mkdir(exist_ok=True)
     torch.save(vars(data), path)
     return data
 
@@ -158,6 +166,23 @@ class Batches:
         return torch.cat([self._sizes(0.2), self.data.crops[i], score[:, None]], dim=1)
 
 
+def velocity_loss(unet: UNet2DConditionModel, batches: Batches) -> Tensor:
+    """The mean square error of the predicted velocity at times that are spread evenly over a stage's own."""
+    latents, embeddings, pooled, ids = batches.draw()
+    strata = (torch.arange(BATCH) + torch.rand(BATCH)) / BATCH
+    t = (strata * TIMESTEPS[batches.stage]).long()
+    clean, noise = latents.float(), torch.randn(latents.shape)
+    noisy = NOISE_SCHEDULE.add_noise(clean, noise, t)
+    target = NOISE_SCHEDULE.get_velocity(clean, noise, t)
+    predicted = unet(
+        noisy.bfloat16(),
+        t,
+        embeddings,
+        added_cond_kwargs={"text_embeds": pooled, "time_ids": ids.bfloat16()},
+    ).sample
+    return F.mse_loss(predicted.float(), target)
+
+
 def warm_start(refiner: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
     """Copies the base's weights, and of those that take the conditioning, the columns that both stages share."""
     state = base.state_dict()
@@ -180,29 +205,11 @@ def train(stage: str, folder: Path) -> None:
         warm_start(unet, UNet2DConditionModel.from_pretrained(WORK / "base" / "unet"))
     # On CPUs, torch's fused attention takes three times as long backwards as plain matrix products.
     unet.set_attn_processor(AttnProcessor())
-    noise_schedule = DDPMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
-    )
     loop = Loop(stage, [unet], STEPS[stage], rate=RATE[stage])
     torch.manual_seed(100 + loop.step)
     batches = Batches(stage, data)
 
-    def loss_of() -> Tensor:
-        latents, embeddings, pooled, ids = batches.draw()
-        strata = (torch.arange(BATCH) + torch.rand(BATCH)) / BATCH
-        t = (strata * TIMESTEPS[stage]).long()
-        clean, noise = latents.float(), torch.randn(latents.shape)
-        noisy = noise_schedule.add_noise(clean, noise, t)
-        target = noise_schedule.get_velocity(clean, noise, t)
-        predicted = unet(
-            noisy.bfloat16(),
-            t,
-            embeddings,
-            added_cond_kwargs={"text_embeds": pooled, "time_ids": ids.bfloat16()},
-        ).sample
-        return F.mse_loss(predicted.float(), target)
-
-    loop.run(loss_of)
+    loop.run(lambda: velocity_loss(unet, batches))
     trained: UNet2DConditionModel = loop.averaged(unet)
     trained.save_pretrained(folder / "unet")
     print(f"{stage}: {sum(p.numel() for p in trained.parameters()) / 1e6:.2f} M parameters, {loop.seconds:.0f} s")
