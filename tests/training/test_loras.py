@@ -45,7 +45,7 @@ def pictures(pipeline: Any) -> Pictures:
 @cache
 def ours(choice: Adapters) -> Pictures:
     pipeline = base()
-    loras = loaded(pipeline, **FILES)
+    loras = loaded(pipeline, FILES)
     loras.for_rows([choice] * ROWS)
     return pictures(pipeline)
 
