@@ -209,7 +209,7 @@ class Relay:
         return done
 
     def _sampler(self, stage: str) -> Any:
-        return make_sampler("euler", self._checkpoints[stage].scheduler_config)
+        return make_sampler("euler", self._checkpoints[stage].facts.scheduler_config)
 
     def _job(
         self,

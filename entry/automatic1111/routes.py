@@ -44,12 +44,13 @@ ROUTES: Mapping[str, Route] = {
 
 def add_automatic1111_routes(app: FastAPI, pictures: Pictures, fleet: Fleet, settings: Settings) -> None:
     """Adds them. That a request is as its model says has been checked by the gate."""
-    jobs = Jobs()
+    _add_pictures(app, pictures, settings)
+    _add_options(app, fleet)
+    _add_lists(app, fleet)
 
-    async def refresh() -> dict[str, Any]:
-        """Looks at once for files that have come or gone; the server does so by itself every few seconds."""
-        await fleet.renew()
-        return {}
+
+def _add_pictures(app: FastAPI, pictures: Pictures, settings: Settings) -> None:
+    jobs = Jobs()
 
     @app.post("/sdapi/v1/txt2img", tags=TAGS, responses={200: {"model": Txt2ImgAnswer}, **ERRORS})
     async def txt2img(wanted: Txt2Img, request: Request) -> Response:
@@ -76,6 +77,8 @@ def add_automatic1111_routes(app: FastAPI, pictures: Pictures, fleet: Fleet, set
         jobs.interrupt(_caller(request, settings))
         return {}
 
+
+def _add_options(app: FastAPI, fleet: Fleet) -> None:
     @app.get("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
     async def options() -> Options:
         """Lists the options."""
@@ -88,6 +91,8 @@ def add_automatic1111_routes(app: FastAPI, pictures: Pictures, fleet: Fleet, set
         fleet.check_default("sd_model_checkpoint", wanted.sd_model_checkpoint)
         return {}
 
+
+def _add_lists(app: FastAPI, fleet: Fleet) -> None:
     @app.get("/sdapi/v1/sd-models", tags=TAGS, responses=ERRORS)
     async def sd_models() -> list[dict[str, Any]]:
         """Lists the models, for `override_settings.sd_model_checkpoint` and `refiner_checkpoint`."""
@@ -107,6 +112,11 @@ def add_automatic1111_routes(app: FastAPI, pictures: Pictures, fleet: Fleet, set
     async def embeddings() -> dict[str, Any]:
         """Lists the textual inversions that a prompt may name."""
         return embedding_items(fleet.offers)
+
+    async def refresh() -> dict[str, Any]:
+        """Looks at once for files that have come or gone; the server does so by itself every few seconds."""
+        await fleet.renew()
+        return {}
 
     for kind in ("checkpoints", "loras", "vae", "embeddings"):
         app.post(f"/sdapi/v1/refresh-{kind}", tags=TAGS, responses=ERRORS, name=f"refresh_{kind}")(refresh)

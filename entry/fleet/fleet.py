@@ -27,7 +27,8 @@ class Fleet:
     def __init__(self, settings: Settings) -> None:
         self.base = StageClient("base", settings)
         self.refiner = StageClient("refiner", settings)
-        self.stages = (self.base, self.refiner) if settings.has_refiner else (self.base,)
+        self._has_refiner = settings.has_refiner
+        self.stages = (self.base, self.refiner) if self._has_refiner else (self.base,)
         self.base.changed = self.refiner.changed = self._look
         self.has_been_ready = asyncio.Event()
 
@@ -112,7 +113,7 @@ class Fleet:
 
     def settle_refinement(self, request: RefineRequest) -> RefineRequest:
         """The same of a request to the refiner alone."""
-        if len(self.stages) == 1:
+        if not self._has_refiner:
             raise RelayError(
                 400,
                 "no_refiner",
@@ -127,7 +128,7 @@ class Fleet:
         """Who may do a settled request's jobs."""
         loras = tuple(lora.name for lora in request.loras or ())
         refiner = None
-        if request.refine != "none" and len(self.stages) > 1:
+        if request.refine != "none" and self._has_refiner:
             refiner = Asked(request.refiner_model, self._known(self.refiner, loras))
         return Teams(self.base, self.refiner, Asked(request.model, self._known(self.base, loras)), refiner)
 
@@ -157,17 +158,23 @@ class Fleet:
 
     def _refine(self, request: ByBoth, model: OfferedModel | None) -> Any:
         """What the request asks for; else "ensemble" if it names a refiner, or what counts for its model."""
-        if len(self.stages) == 1 and request.refiner_model is not None:
+        if not self._has_refiner and request.refiner_model is not None:
             raise invalid_field("refiner_model", request.refiner_model, f"none, for {NO_REFINER}")
-        has_none = len(self.stages) == 1 or (model and model.refiner == "none" and request.refiner_model is None)
-        if has_none and request.refine not in (None, "none"):
-            why = f"the model {model.name} has none, and refiner_model names none" if model else NO_REFINER
-            raise invalid_field("refine", request.refine, f"none, for {NO_REFINER if len(self.stages) == 1 else why}")
-        if has_none or request.refine is not None:
+        why_none = self._why_no_refiner(request, model)
+        if why_none and request.refine not in (None, "none"):
+            raise invalid_field("refine", request.refine, f"none, for {why_none}")
+        if why_none or request.refine is not None:
             return request.refine or "none"
         if request.refiner_model is not None:
             return "ensemble"
         return "none" if model and model.card.defaults.refine == "none" else None
+
+    def _why_no_refiner(self, request: ByBoth, model: OfferedModel | None) -> str | None:
+        if not self._has_refiner:
+            return NO_REFINER
+        if model and model.refiner == "none" and request.refiner_model is None:
+            return f"the model {model.name} has none, and refiner_model names none"
+        return None
 
     def _refiner(self, request: ByBoth, model: OfferedModel | None) -> str | None:
         """Its name; without a word, the refiner stage's default."""

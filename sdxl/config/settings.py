@@ -23,7 +23,6 @@ from pydantic import (
 
 from sdxl.config.access import Keys, Origins, Tokens
 from sdxl.config.backends import BackendName, usable
-from sdxl.config.ending import end
 from sdxl.config.presets import PresetName
 from sdxl.config.values import File, FixedRows, Folder, Reference, ReferenceOrName, Sizes, Urls
 from sdxl.request.loras import LoraFiles
@@ -239,11 +238,3 @@ class Settings(BaseModel):
                 raise ConfigurationError(f"{name} is not a setting{hint}; there are {', '.join(known)}") from None
             value = "(not shown)" if first["loc"][0] in SECRETS else first["input"]
             raise ConfigurationError(f"{name}={value}: {first['msg'].removeprefix('Value error, ')}") from None
-
-    @classmethod
-    def or_exit(cls) -> Settings:
-        """The settings of this process; ends it with the one line that says what is wrong with them."""
-        try:
-            return cls.from_environment()
-        except ConfigurationError as error:
-            end(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class Header:
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
+
+    @property
+    def numbers(self) -> int:
+        """How many there are in all tensors."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
 
     def under(self, prefix: str) -> Iterator[str]:
         """The names that begin so."""

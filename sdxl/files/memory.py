@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import resource
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +19,7 @@ CGROUPS = (  # a container's limit, and how much of it is used, in versions 2 an
 
 def check_memory(headers: Iterable[Header], bytes_each: int) -> None:
     """Raises UnusableFile if the files' weights alone, with so many bytes each, are more than all of the memory."""
-    needed = bytes_each * sum(math.prod(tensor.shape) for header in headers for tensor in header.tensors.values())
+    needed = bytes_each * sum(header.numbers for header in headers)
     limit = memory_limit()
     if needed > limit:
         raise UnusableFile(

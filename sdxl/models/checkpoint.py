@@ -31,7 +31,6 @@ from sdxl.models.preview import LatentToRGB
 from sdxl.models.prompt_cache import PromptCache
 from sdxl.models.shared import SharedParts
 from sdxl.models.weights import load_weights
-from sdxl.request.settled import Defaults
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
@@ -54,16 +53,6 @@ class Checkpoint:
     def prompts(self) -> PromptCache:
         """The text encoders, and what they have read."""
         return PromptCache(self.pipeline, self.device, self.loras)
-
-    @property
-    def defaults(self) -> Defaults:
-        """Of requests."""
-        return self.facts.defaults
-
-    @property
-    def scheduler_config(self) -> dict[str, Any]:
-        """The configuration that every sampler of this checkpoint is made from."""
-        return self.facts.scheduler_config
 
     @cached_property
     def img2img(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -70,6 +69,7 @@ def facts_of(model: Model, settings: Settings, dtype: torch.dtype, bento_model: 
         check_stage(model.kind, path, brings_vae=model.vae is not None)
     sampler = _sampler(model, path, folder)
     encoders = [part for part in PARTS[model.kind] if part.startswith("text_encoder")]
+    weights = _weights(path, is_half=dtype != torch.float32)
     depths = [read_json(folder, f"{part}/config.json")["num_hidden_layers"] for part in encoders]
     return Facts(
         folder=folder,
@@ -77,7 +77,7 @@ def facts_of(model: Model, settings: Settings, dtype: torch.dtype, bento_model: 
         defaults=_defaults(model, path, folder, read_json(folder, "unet/config.json")["sample_size"], sampler.config),
         latent_scale=read_json(folder, "vae/config.json").get("scaling_factor", 0.18215),  # AutoencoderKL's own
         max_clip_skip=min(depths) - 1,
-        size_bytes=dtype.itemsize * sum(_numbers(file) for file in _weights(path, is_half=dtype != torch.float32)),
+        size_bytes=dtype.itemsize * sum(read_header(file).numbers for file in weights),
     )
 
 
@@ -105,10 +105,6 @@ def _weights(path: Path, *, is_half: bool) -> list[Path]:
     if path.is_file():
         return [path]
     return [file for file in files_of(path, is_half=is_half).values() if file.suffix == ".safetensors"]
-
-
-def _numbers(path: Path) -> int:
-    return sum(math.prod(tensor.shape) for tensor in read_header(path).tensors.values())
 
 
 def _defaults(

@@ -41,7 +41,7 @@ Scale = Annotated[Number, Field(ge=MIN_SCALE, le=MAX_SCALE)]
 
 
 class Lora(StrictModel):
-    """One of the LoRAs of the settings, with the factor that its change to the weights is multiplied by."""
+    """A LoRA by its name, with the factor that its change to the weights is multiplied by."""
 
     name: LoraName
     scale: Scale = 1.0

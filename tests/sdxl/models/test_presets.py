@@ -49,7 +49,7 @@ def test_a_unets_state_takes_the_place_of_the_bases(tmp_path: Path) -> None:
     for name, tensor in load_file(path).items():
         assert torch.equal(checkpoint.pipeline.unet.state_dict()[name], tensor.float())
     assert checkpoint.digest != without_files("base", "lightning").digest
-    assert checkpoint.defaults.num_inference_steps == 2, "as its name says"
+    assert checkpoint.facts.defaults.num_inference_steps == 2, "as its name says"
     assert loaded("refiner", preset="lightning", distilled=str(path)).digest == without_files("refiner", None).digest
 
 
@@ -108,8 +108,8 @@ def test_a_file_that_does_not_fit_ends_the_start(tmp_path: Path, name: str) -> N
 def test_turbo_and_the_refiner_agree_on_samplers(turbo: Checkpoint, scheduler: SamplerName) -> None:
     """Though the one's own is of another class than the other's."""
     refiner = without_files("refiner", "turbo")
-    made = [make_sampler(scheduler, stage.scheduler_config) for stage in (turbo, refiner)]
-    assert len({digest(scheduler, stage.scheduler_config) for stage in (turbo, refiner)}) == 1
+    made = [make_sampler(scheduler, stage.facts.scheduler_config) for stage in (turbo, refiner)]
+    assert len({digest(scheduler, stage.facts.scheduler_config) for stage in (turbo, refiner)}) == 1
     for sampler in made:
         sampler.set_timesteps(4)
     assert [*made[0].timesteps] == [*made[1].timesteps]
@@ -118,7 +118,7 @@ def test_turbo_and_the_refiner_agree_on_samplers(turbo: Checkpoint, scheduler: S
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_left_out_is_the_presets(name: PresetName, turbo: Checkpoint) -> None:
-    defaults = (turbo if name == "turbo" else without_files("base", name)).defaults
+    defaults = (turbo if name == "turbo" else without_files("base", name)).facts.defaults
     wanted = GenerationRequest(prompt="a", seed=1).with_defaults(defaults)
     want: dict[PresetName, tuple[Any, ...]] = {
         "turbo": (1, 0.0, "euler_ancestral", "none", 512),
@@ -128,16 +128,16 @@ def test_what_is_left_out_is_the_presets(name: PresetName, turbo: Checkpoint) ->
     got = (wanted.num_inference_steps, wanted.guidance_scale, wanted.scheduler, wanted.refine, wanted.width)
     assert got == want[name]
     defaults.bounds.check(wanted)
-    assert without_files("refiner", name).defaults.num_inference_steps == 30, "the refiner is not distilled"
+    assert without_files("refiner", name).facts.defaults.num_inference_steps == 30, "the refiner is not distilled"
 
 
 @pytest.mark.parametrize("has_mask", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_edits_have_steps_by_default(name: PresetName, has_mask: bool, turbo: Checkpoint) -> None:
     checkpoint = turbo if name == "turbo" else without_files("base", name)
-    wanted = EditRequest(prompt="a", seed=1).with_defaults(checkpoint.defaults, has_mask=has_mask)
+    wanted = EditRequest(prompt="a", seed=1).with_defaults(checkpoint.facts.defaults, has_mask=has_mask)
     assert wanted.refine == "none"
-    sampler = make_sampler(wanted.scheduler, checkpoint.scheduler_config)
+    sampler = make_sampler(wanted.scheduler, checkpoint.facts.scheduler_config)
     steps = len(img2img_steps(sampler, wanted.num_inference_steps, wanted.strength))
     assert steps == (4 if has_mask else {"turbo": 2, "lightning": 3, "lcm": 3}[name])
 
@@ -150,7 +150,7 @@ def with_relay(folder: Path, **relay: Any) -> str:
 
 def test_a_relay_json_may_have_bounds(tmp_path: Path) -> None:
     base = with_relay(tmp_path / "base", num_inference_steps=6, bounds={"num_inference_steps": [4, 8]})
-    defaults = loaded("base", base=base).defaults
+    defaults = loaded("base", base=base).facts.defaults
     defaults.bounds.check(GenerationRequest(prompt="a", seed=1, num_inference_steps=8).with_defaults(defaults))
     with pytest.raises(RelayError) as raised:
         defaults.bounds.check(GenerationRequest(prompt="a", seed=1, num_inference_steps=9).with_defaults(defaults))

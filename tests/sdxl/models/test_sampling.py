@@ -103,4 +103,4 @@ def test_bounds_of_a_preset_stay() -> None:
 
 def test_a_folder_with_zero_terminal_snr_has_the_same_bounds(tmp_path: Path) -> None:
     edit(folder(tmp_path / "own") / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
-    assert loaded("base", base=tmp_path / "own").defaults.bounds.scheduler == ABLE
+    assert loaded("base", base=tmp_path / "own").facts.defaults.bounds.scheduler == ABLE

@@ -45,7 +45,7 @@ def assert_is_mini(checkpoint: Checkpoint, stage: StageName) -> None:
         assert got[part].keys() == tensors.keys()
         for name, tensor in tensors.items():
             assert torch.equal(got[part][name].float(), tensor), f"{part}.{name}"
-    assert checkpoint.scheduler_config["prediction_type"] == "v_prediction"
+    assert checkpoint.facts.scheduler_config["prediction_type"] == "v_prediction"
 
 
 @pytest.fixture(scope="module", params=STAGES)
@@ -94,7 +94,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_one_file_in_the_original_layout(stage: StageName, original: Path) -> None:
     checkpoint = loaded(stage, **{stage: original, f"{stage}_config": MINI / stage})
     assert_is_mini(checkpoint, stage)
-    assert checkpoint.defaults.num_inference_steps == 30
+    assert checkpoint.facts.defaults.num_inference_steps == 30
     assert checkpoint.digest != loaded(stage).digest
 
 
@@ -103,7 +103,7 @@ def test_one_file_may_have_defaults_of_its_own(stage: StageName, original: Path)
     beside.write_text('{"num_inference_steps": 7}')
     checkpoint = loaded(stage, **{stage: original, f"{stage}_config": MINI / stage})
     beside.unlink()
-    assert (checkpoint.defaults.num_inference_steps, checkpoint.defaults.width) == (7, 128)
+    assert (checkpoint.facts.defaults.num_inference_steps, checkpoint.facts.defaults.width) == (7, 128)
 
 
 def test_one_file_with_a_configuration_from_the_hub(stage: StageName, original: Path, hub: Path) -> None:
