@@ -55,10 +55,14 @@ def kept(name: str, checkpoints: Path, what: str, make: Callable[[], Pixels], **
 
 @cache
 def digest_of(checkpoints: Path) -> str:
-    """Of all that diffusers reads there: what is only for this project does not count."""
+    """Of all that diffusers reads there: what is only for this project, and the LoRAs beside it, do not count."""
     digest = hashlib.sha256()
     for path in sorted(checkpoints.rglob("*")):
-        if path.suffix in (".safetensors", ".json", ".txt") and path.name != "relay.json":
+        if (
+            path.suffix in (".safetensors", ".json", ".txt")
+            and path.name != "relay.json"
+            and path.parent.name != "loras"
+        ):
             digest.update(f"{path.relative_to(checkpoints)} {path.stat().st_size} ".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

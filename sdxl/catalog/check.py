@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sdxl.catalog.listing import FOLDERS
 from sdxl.catalog.looks import Looks
-from sdxl.catalog.scan import look_at, not_of_kind
+from sdxl.catalog.scan import look_at, not_base
 from sdxl.catalog.sources import Source, Sources
 from sdxl.catalog.watch import list_files, named_sources, read_stated, stated_file
 from sdxl.config.settings import ConfigurationError, Settings, StageName
@@ -36,14 +36,14 @@ def _check_stage(stage: StageName, settings: Settings, sources: Sources) -> None
         found = look_at(source, looks)
         if found.fault:
             raise ConfigurationError(f"{_shown(source)}: {found.fault}")
-        if found.stage not in (stage, None):
-            raise ConfigurationError(f"{_place(settings)}: {not_of_kind(named, stage)}")
+        if stage == "base" and found.stage == "refiner":
+            raise ConfigurationError(f"{_place(settings)}: {not_base(named)}")
         return
     first_fault = ""
     for name, source in sorted(sources.models.items()):
         found = look_at(source, looks)
         is_refiner = found.stage == "refiner" or (found.stage is None and name == sources.refiner)
-        if found.fault is None and is_refiner == (stage == "refiner"):
+        if found.fault is None and (stage == "refiner" or not is_refiner):
             return
         if found.fault and not first_fault:
             first_fault = f"; {_shown(source)}: {found.fault}"

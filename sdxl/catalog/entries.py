@@ -24,7 +24,8 @@ class Model:
     reference: str
     """What `sdxl.config.references.located` takes: a path, a hub id or a Bento model."""
     kind: StageName
-    """By its UNet. Of what is not on this machine: the refiner, if something names it as one, else the base."""
+    """Whose layout it has. Of what is not on this machine: the refiner's, if something names it as one, else the
+    base's. The refiner stage serves either kind."""
     fingerprint: str
     """Hex SHA-256 of what its pictures depend on: samples of its weights and of those of `vae` and `distilled`, and
     `preset`. It is no SHA-256 of the whole file. Of what is not on this machine, the reference counts."""
@@ -44,8 +45,6 @@ class Model:
     for people are in `about`."""
     is_pinned: bool = False
     """Whether it stays loaded."""
-    bytes: int = 0
-    """Of its weights as they are stored; 0 if they are not on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,7 @@ from sdxl.files.check import check_own_vae, check_stage, one_line
 from sdxl.files.header import read_header
 from sdxl.files.kinds import check_embedding, check_lora
 
-Expected = Literal[
-    "model", "base", "refiner", "model but its VAE", "base but its VAE", "refiner but its VAE",
-    "lora", "vae", "embedding", "weights",
-]  # fmt: skip
+Expected = Literal["model", "base", "model but its VAE", "base but its VAE", "lora", "vae", "embedding", "weights"]
 """A model is whichever stage's it is; weights are any .safetensors file."""
 Stamp = tuple[tuple[str, int, int], ...]
 # What LoRAs say of themselves, in Stability AI's model specification and by kohya's scripts.
@@ -34,7 +31,6 @@ class Found:
 
     stage: StageName | None = None
     fingerprint: str = ""
-    bytes: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     fault: str | None = None
 
@@ -66,7 +62,6 @@ class Looks:
             return Found(
                 stage=stage,
                 fingerprint=fingerprint(files) if self._samples else "",
-                bytes=_bytes(path),
                 metadata=metadata,
             )
         except UnusableFile as error:
@@ -90,8 +85,6 @@ def _checked(path: Path, expected: Expected) -> tuple[StageName | None, Mapping[
             return check_stage(None, path, brings_vae=expected != "model"), {}
         case "base" | "base but its VAE":
             return check_stage("base", path, brings_vae=expected != "base"), {}
-        case "refiner" | "refiner but its VAE":
-            return check_stage("refiner", path, brings_vae=expected != "refiner"), {}
         case "vae":
             check_own_vae(path)
         case "lora":
@@ -109,16 +102,3 @@ def _checked(path: Path, expected: Expected) -> tuple[StageName | None, Mapping[
 def _said(metadata: Mapping[str, str]) -> dict[str, str]:
     told = {what: next((metadata[key] for key in keys if metadata.get(key)), "") for what, keys in SAID.items()}
     return {what: one_line(text) for what, text in told.items() if text}
-
-
-def _bytes(path: Path) -> int:
-    """Of weights. Where a folder has them in half precision too, these do not count."""
-    if not path.is_dir():
-        return path.stat().st_size
-    folders = {file.parent for file in path.rglob("*.safetensors")}
-    return sum(file.stat().st_size for folder in folders for file in _one_of_each(folder))
-
-
-def _one_of_each(folder: Path) -> list[Path]:
-    files = list(folder.glob("*.safetensors"))
-    return [file for file in files if ".fp16." not in file.name] or files

@@ -39,10 +39,10 @@ def scan(settings: Settings, sources: Sources, listing: Listing, looks: Looks) -
     bases = [name for name, model in models.items() if model.kind == "base"]
     default = sources.default or next(iter(bases), "")
     if default in models and default not in bases:
-        faults[f"{sources.file}: default"] = not_of_kind(default, "base")
+        faults[f"{sources.file}: default"] = not_base(default)
     found = {kind: _looked(kind, expected, listing, looks, faults) for kind, expected in _OTHERS.items()}
     return Catalog(
-        models={name: _with_refiner(model, sources, models, faults) for name, model in models.items()},
+        models={name: _with_refiner(model, sources) for name, model in models.items()},
         loras=loras,
         vaes={name: VaeFile(name=name, path=path, fingerprint=its.fingerprint) for name, path, its in found["vaes"]},
         embeddings={
@@ -64,17 +64,16 @@ def look_at(source: Source, looks: Looks) -> Found:
     path = Path(source.reference)
     if not path.exists() and not source.reference.endswith(".safetensors"):
         return Found()
-    expected: Mapping[tuple[StageName | None, bool], Expected] = {
-        (None, False): "model", (None, True): "model but its VAE",
-        ("base", False): "base", ("base", True): "base but its VAE",
-        ("refiner", False): "refiner", ("refiner", True): "refiner but its VAE",
+    expected: Mapping[tuple[bool, bool], Expected] = {
+        (False, False): "model", (False, True): "model but its VAE",
+        (True, False): "base", (True, True): "base but its VAE",
     }  # fmt: skip
-    return looks.at(path, expected[source.stage, source.vae is not None])
+    return looks.at(path, expected[source.is_base, source.vae is not None])
 
 
-def not_of_kind(name: str, needed: StageName) -> str:
-    """What is said of a model that is named where one of the other kind is needed."""
-    return f"{name} is SDXL's {'refiner' if needed == 'base' else 'base'}; a {needed} is needed"
+def not_base(name: str) -> str:
+    """What is said of a model that is named where only a base will do."""
+    return f"{name} is SDXL's refiner; a base is needed"
 
 
 def _model(
@@ -89,7 +88,7 @@ def _model(
         if its.fault:
             fault = f"its {key} {reference}: {its.fault}"
         fingerprints.append(its.fingerprint or (reference and _of_text(reference)))
-    kind: StageName = found.stage or source.stage or ("refiner" if is_refiner else "base")
+    kind: StageName = found.stage or ("refiner" if is_refiner and not source.is_base else "base")
     model = Model(
         name=name,
         reference=source.reference,
@@ -103,21 +102,15 @@ def _model(
         loras=source.stated.loras or (),
         defaults=source.stated.own_defaults,
         is_pinned=source.stated.resident == "always",
-        bytes=found.bytes,
     )
     return model, found.fault or fault
 
 
-def _with_refiner(model: Model, sources: Sources, models: Mapping[str, Model], faults: dict[str, str]) -> Model:
+def _with_refiner(model: Model, sources: Sources) -> Model:
     """A refiner that is among the faults stays named, so that nobody gets other pictures without a word."""
     if model.kind == "refiner" or model.refiner == NONE:
         return replace(model, refiner=None)
-    name = model.refiner or sources.refiner
-    key = f"models.{model.name}.refiner" if model.refiner else "refiner"
-    if name is not None and name in models and models[name].kind != "refiner":
-        faults[f"{sources.file}: {key}"] = not_of_kind(name, "refiner")
-        return replace(model, refiner=None)
-    return replace(model, refiner=name)
+    return replace(model, refiner=model.refiner or sources.refiner)
 
 
 def _loras(

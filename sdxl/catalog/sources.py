@@ -29,8 +29,8 @@ class Source:
     reference: str
     shown: str
     """What its fault is named by."""
-    stage: StageName | None = None
-    """What a setting wants it to be; None: whichever it is."""
+    is_base: bool = False
+    """SDXL_BASE names it. Any other may be a base or a refiner; either can refine."""
     stated: StatedModel = NOTHING_STATED
     vae: str | None = None
     preset: PresetName | None = None
@@ -133,7 +133,7 @@ def _add_setting(found: Sources, settings: Settings, stage: StageName) -> str:
     own = Source(
         reference=reference,
         shown=setting,
-        stage=stage,
+        is_base=stage == "base",
         vae=settings.vae,
         preset=settings.preset,
         distilled=settings.distilled if stage == "base" else None,
@@ -143,7 +143,7 @@ def _add_setting(found: Sources, settings: Settings, stage: StageName) -> str:
         here = found.models[name]
         found.models[name] = replace(
             here,
-            stage=stage,
+            is_base=own.is_base or here.is_base,
             vae=own.vae or here.vae,
             preset=own.preset or here.preset,
             distilled=own.distilled or here.distilled,

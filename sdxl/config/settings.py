@@ -57,8 +57,8 @@ class Settings(BaseModel):
     refiner: Annotated[ReferenceOrName | None, BeforeValidator(lambda value: None if value == "none" else value)] = str(
         MINI / "refiner"
     )
-    """The refiner's checkpoint in the same forms, or `none`; where `SDXL_BASE` or its URL is set, `none` by default,
-    and with `SDXL_MODELS` or `SDXL_CATALOG` what that says."""
+    """The refiner's checkpoint in the same forms, or `none`; any base can refine, too. Where `SDXL_BASE` or its URL is
+    set, `none` by default, and with `SDXL_MODELS` or `SDXL_CATALOG` what that says."""
     base_config: Reference = "stabilityai/stable-diffusion-xl-base-1.0"
     """Where a base checkpoint that is a single file gets its configuration and its tokenizers from."""
     refiner_config: Reference = "stabilityai/stable-diffusion-xl-refiner-1.0"

@@ -57,14 +57,14 @@ def check_files(settings: Settings, stages: Iterable[StageName]) -> None:
 
 
 def check_setting(settings: Settings, stage: StageName) -> None:
-    """Raises ConfigurationError unless SDXL_BASE or SDXL_REFINER is this stage's, with its configuration."""
-    name, reference = f"SDXL_{stage.upper()}", getattr(settings, stage)
-    path = Path(reference)
-    with named(name, reference):
+    """Raises ConfigurationError unless SDXL_BASE is a base, or SDXL_REFINER either, with its configuration."""
+    reference = getattr(settings, stage)
+    path, kind = Path(reference), stage
+    with named(f"SDXL_{stage.upper()}", reference):
         if path.exists():
-            check_stage(stage, path, brings_vae=settings.vae is not None)
+            kind = check_stage("base" if stage == "base" else None, path, brings_vae=settings.vae is not None)
     if path.is_file():
-        check_config(settings, stage)
+        check_config(settings, kind)
 
 
 def check_config(settings: Settings, stage: StageName) -> None:

@@ -86,7 +86,7 @@ def check_checkpoint(stage: StageName, header: Header, *, brings_vae: bool) -> N
     `brings_vae`: there is another VAE for it.
     """
     if not header.has(f"{UNET}label_emb."):  # SDXL's UNets know the picture's size by it; no other model has it
-        raise UnusableFile(f"it is {kind_of(header)}; a whole checkpoint of SDXL's {stage} is needed")
+        raise UnusableFile(f"it is {kind_of(header)}; a whole checkpoint of SDXL is needed")
     missing = {own: [part for part, prefix in parts.items() if not header.has(prefix)] for own, parts in PARTS.items()}
     other: StageName = "refiner" if stage == "base" else "base"
     if missing[stage] and not missing[other]:

@@ -12,8 +12,9 @@ Part = Literal["checkpoint", "config", "vae", "distilled"]
 
 def label(part: Part, model: Model, settings: Settings) -> tuple[str, str]:
     """A name and its value, for `sdxl.files.check.named`."""
-    setting = {"checkpoint": model.kind, "config": f"{model.kind}_config"}.get(part, part)
+    settings_of = {"checkpoint": ("base", "refiner"), "config": (f"{model.kind}_config",)}.get(part, (part,))
     value = model.reference if part == "checkpoint" else getattr(model, part)
-    if getattr(settings, setting) == value:
-        return f"SDXL_{setting.upper()}", value
+    for setting in settings_of:
+        if getattr(settings, setting) == value:
+            return f"SDXL_{setting.upper()}", value
     return ("model", model.name) if part == "checkpoint" else (f"model {model.name}: {part}", value)

@@ -25,7 +25,7 @@ MB = 10**6
 def test_the_peak_of_work_is_seen_though_it_gives_all_back(megabytes: int) -> None:
     peak = peak_bytes(lambda: float(np.ones(megabytes * MB, np.uint8)[-1]), "cpu")
     assert peak is not None
-    assert megabytes - 1 <= peak / MB <= megabytes + 20
+    assert megabytes - 5 <= peak / MB <= megabytes + 20  # the process may give back something else meanwhile
 
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,6 @@ def test_layouts(files: Path, models: Path, layout: str) -> None:
     assert Path(dream.reference) == checkpoints / "dream.safetensors"
     assert dream.config == CONFIGS["base_config"]
     assert found.models["sd_xl_refiner_1.0"].config == CONFIGS["refiner_config"]
-    assert dream.bytes == (files / "base.safetensors").stat().st_size
-    weights = sum(path.stat().st_size for path in (MINI / "base").rglob("*.safetensors"))
-    assert found.models["whole"].bytes == weights
     assert not found.faults
 
 

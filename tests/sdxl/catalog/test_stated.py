@@ -66,7 +66,6 @@ def test_everything_that_it_may_say(shelf: Path) -> None:
     assert dream.defaults == {"num_inference_steps": 3, "about": about}
     assert dream.fingerprint != found.models["rest"].fingerprint == found.models["plain"].fingerprint
     assert found.models["from-hub"].reference == "stabilityai/stable-diffusion-xl-base-1.0@main"
-    assert found.models["from-hub"].bytes == 0
     assert found.models["near"].reference == str(shelf / "other" / "near.safetensors")
     assert not found.models["rest"].defaults
 
@@ -153,18 +152,24 @@ def test_what_a_model_needs_must_be_whole(shelf: Path) -> None:
 
 
 def test_stages_are_not_mixed_up(shelf: Path) -> None:
-    for text, said in (
-        ("default: refine", "refine is SDXL's refiner; a base is needed"),
-        ("refiner: plain", "plain is SDXL's base; a refiner is needed"),
-    ):
-        (shelf / "catalog.yaml").write_text(text)
-        with pytest.raises(ConfigurationError, match=rf"^SDXL_MODELS={shelf}: {said}$"):
-            start(shelf, stages=("base", "refiner"))
-        assert catalog(shelf).faults == {f"catalog.yaml: {text.partition(':')[0]}": said}
-    (shelf / "catalog.yaml").write_text("models: {plain: {refiner: rest}}")
+    (shelf / "catalog.yaml").write_text("default: refine")
+    said = "refine is SDXL's refiner; a base is needed"
+    with pytest.raises(ConfigurationError, match=rf"^SDXL_MODELS={shelf}: {said}$"):
+        start(shelf, stages=("base", "refiner"))
+    assert catalog(shelf).faults == {"catalog.yaml: default": said}
+
+
+def test_any_model_can_refine(shelf: Path) -> None:
+    (shelf / "catalog.yaml").write_text("refiner: plain\nmodels: {plain: {refiner: rest}}")
+    start(shelf, stages=("base", "refiner"))
     found = catalog(shelf)
-    assert found.faults == {"catalog.yaml: models.plain.refiner": "rest is SDXL's base; a refiner is needed"}
-    assert found.models["plain"].refiner is None
+    assert found.faults == {}
+    assert found.refiner == "plain"
+    assert {name: model.refiner for name, model in found.models.items() if model.kind == "base"} == {
+        "anime/dream": "plain",
+        "plain": "rest",
+        "rest": "plain",
+    }
 
 
 def test_the_settings_name_models(files: Path, shelf: Path) -> None:

@@ -74,7 +74,6 @@ def test_a_file_that_is_replaced(files: Path, models: Path, watched: Watched) ->
     path.write_bytes((files / "base.safetensors").read_bytes()[:-4] + b"\0\0\0\1")
     assert watched.refresh()
     assert watched.catalog.models["a"].fingerprint != first.fingerprint
-    assert watched.catalog.models["a"].bytes == first.bytes
 
 
 def test_a_file_that_is_still_being_written(files: Path, models: Path, watched: Watched) -> None:
