@@ -1,5 +1,7 @@
 """A folder as people have it, with six models made from the mini checkpoint, ten LoRAs and two textual inversions.
 
+Two of the LoRAs are those that the mini has, trained for a style; the others are random.
+
 `python -m tests.models_folder FOLDER` writes it. The models draw what the mini draws, but for the one that predicts
 noise: it has random weights. Their pictures differ: three are changed a little everywhere, and one has a VAE that swaps
 red and blue.
@@ -92,8 +94,11 @@ def _swapping_vae(path: Path) -> None:
 def _loras(folder: Path) -> None:
     folder.mkdir()
     pipeline = _mini()
+    for trained in (MINI / "loras").glob("*.safetensors"):
+        shutil.copy(trained, folder)
     for seed in range(5):
         write_diffusers(folder / f"style {seed}.safetensors", pipeline, ["unet"], seed=seed)
+    for seed in range(3):
         write_kohya(folder / f"kohya_{seed}.safetensors", pipeline, ["unet", "text_encoder"], seed=10 + seed, alpha=2)
 
 

@@ -92,9 +92,12 @@ class StageClient:
 
     @property
     def offers(self) -> list[Offer]:
-        """What those offer that are ready, else what all have offered last."""
-        told = self.ready or self._replicas.values()
-        return [replica.offer for replica in told if replica.offer]
+        """What each has offered last, those first that are ready.
+
+        The others count, too: a job for a model that only a lost replica has waits for it, as for a stage that is lost.
+        """
+        known = sorted(self._replicas.values(), key=lambda replica: replica.status is None)
+        return [replica.offer for replica in known if replica.offer]
 
     @property
     def faults(self) -> Counter[str]:

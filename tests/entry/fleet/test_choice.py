@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from entry.fleet import stage as stages
+from entry.fleet.names import model_named
 from entry.fleet.stage import StageClient
 from runners.frames import Frame
 from sdxl.errors import RelayError
@@ -163,6 +164,25 @@ def test_a_model_that_is_removed_while_a_job_waits_is_a_404() -> None:
             with pytest.raises(RelayError, match=r"^model: got .*other.*; it was removed$") as removed:
                 await asyncio.wait_for(waits, 10)
             assert (removed.value.status, removed.value.code) == (404, "model_not_found")
+
+    asyncio.run(main())
+
+
+def test_a_model_that_only_a_lost_replica_has_is_waited_for() -> None:
+    async def main() -> None:
+        lost, other = runner("other"), runner("sdxl", offer=offer_of(IDENTITY))
+        lost.may_end.set()
+        async with to(lost, other) as sent:
+            lost.tokens = ("another than the entry's",)
+            await asyncio.sleep(A_MOMENT_S)
+            assert len(sent.stage.ready) == 1
+            assert model_named("other", sent.stage.offers)
+            waits = asyncio.create_task(call(sent.stage, model="other"))
+            await asyncio.sleep(A_MOMENT_S)
+            assert not waits.done()
+            lost.tokens = ()
+            await asyncio.wait_for(waits, 10)
+            assert (lost.calls, other.calls) == (1, 0)
 
     asyncio.run(main())
 
