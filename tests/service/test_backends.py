@@ -35,7 +35,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["openvino", "onnxruntime"])
+@pytest.fixture(scope="module", params=[pytest.param("openvino", marks=pytest.mark.full), "onnxruntime"])
 def converted(request: pytest.FixtureRequest, converted_models: Path) -> Iterator[Studio]:
     with studio(backend=request.param, backend_cache=converted_models, max_rows=16) as opened:
         assert default_checkpoint(opened.base).backend == request.param

@@ -52,7 +52,7 @@ def test_a_second_signal_ends_what_is_at_work(tmp_path: Path) -> None:
     assert serving.process.wait(10) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGHUP, marks=pytest.mark.full), signal.SIGKILL])
 def test_nothing_outlives_the_server(tmp_path: Path, number: signal.Signals) -> None:
     """SIGHUP comes when a terminal is closed."""
     serving = Serving(tmp_path, SDXL_REFINER="none")
