@@ -95,7 +95,7 @@ class PictureFile:
 
     @property
     def warning_headers(self) -> dict[str, str]:
-        """The warnings as headers: X-Truncated, X-Watermark, X-Scaled."""
+        """The warnings as headers: X-Truncated, X-Refiner, X-Watermark, X-Scaled."""
         return {f"x-{name}": warning for name, warning in self.warnings.items()}
 
     def as_response(self) -> Response:
@@ -141,6 +141,8 @@ async def picture_file(
     warnings = {}
     if result.meta["truncated"]:
         warnings["truncated"] = ", ".join(result.meta["truncated"])
+    if "why_alone" in result.meta:
+        warnings["refiner"] = result.meta["why_alone"]
     if request.watermark and not encoded.watermarked:
         warnings["watermark"] = f"skipped: it needs {WATERMARK_MIN_WIDTH_PX} px of width and 65536 pixels in all"
     if original is not None and original.scaled is not None:

@@ -104,7 +104,7 @@ def test_golden_bytes() -> None:
     assert header["latents"] == {"dtype": "F16", "shape": [1, 4, 8, 16], "data_offsets": [0, 1024]}
     assert header["generator_state"] == {"dtype": "U8", "shape": [5056], "data_offsets": [1024, 6080]}
     assert header["__metadata__"]["format"] == "sdxl-relay-handoff"
-    assert header["__metadata__"]["version"] == "1"
+    assert header["__metadata__"]["version"] == "2"
     assert header["__metadata__"]["crops_coords_top_left"] == "[0, 8]"
     assert header["__metadata__"]["prompt"] == ENSEMBLE["prompt"]
     assert not header["__metadata__"].keys() & {"prompt_2", "strength", "clip_skip"}
