@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sdxl.request.schedules import ALL, OVER_SIGMAS, SPACED, ScheduleName
+from sdxl.request.schedules import ALL, EVEN, OVER_SIGMAS, SPACED, ScheduleName
 
 SamplerName = Literal[
     "euler", "euler_ancestral", "heun", "ddim", "ddpm", "pndm", "lms", "dpm2", "dpm2_a", "dpmpp_2m", "dpmpp_2m_sde",
@@ -66,7 +66,7 @@ def _sampler(name: SamplerName) -> Sampler:
                 comfyui="heun",
             )
         case "ddim":
-            return Sampler(diffusers_class="DDIMScheduler", schedules=SPACED, label="DDIM", comfyui="ddim")
+            return Sampler(diffusers_class="DDIMScheduler", schedules=EVEN, label="DDIM", comfyui="ddim")
         case "ddpm":
             return Sampler(
                 diffusers_class="DDPMScheduler",
@@ -75,7 +75,7 @@ def _sampler(name: SamplerName) -> Sampler:
                 comfyui="ddpm",
             )
         case "pndm":
-            return Sampler(diffusers_class="PNDMScheduler", schedules=SPACED, label="PLMS")
+            return Sampler(diffusers_class="PNDMScheduler", schedules=EVEN, label="PLMS")
         case "lms":
             return Sampler(
                 diffusers_class="LMSDiscreteScheduler",

@@ -120,7 +120,7 @@ def test_the_checkpoints_bounds_count() -> None:
 
 def test_each_sampler_has_its_schedules() -> None:
     told = about(MODELS, {}, Settings())
-    assert told["schedules"]["ddim"] == ("default", "sgm_uniform", "normal")
+    assert told["schedules"]["ddim"] == ("default", "sgm_uniform")
     assert told["schedules"].keys() == set(told["fields"]["generate"]["scheduler"]["enum"])
     assert told["labels"]["schedule"].keys() == set(told["fields"]["edit"]["schedule"]["enum"])
     assert told["labels"]["scheduler"]["dpmpp_2m"] == "DPM++ 2M"
