@@ -36,8 +36,11 @@ def _sdxl_sigmas() -> Any:
 def aligned(kind: Any) -> Any:
     """A class of diffusers' whose timesteps are those of Align Your Steps."""
 
-    def set_timesteps(self: Any, num_inference_steps: int, device: str | None = None) -> None:
-        kind.set_timesteps(self, timesteps=aligned_timesteps(num_inference_steps), device=device)
+    def set_timesteps(self: Any, num_inference_steps: int, device: str | None = None, *others: int) -> None:
+        if others:  # Heun's constructor calls it, for all timesteps of the training
+            kind.set_timesteps(self, num_inference_steps, device, *others)
+        else:
+            kind.set_timesteps(self, timesteps=aligned_timesteps(num_inference_steps), device=device)
 
     return type(kind.__name__, (kind,), {"set_timesteps": set_timesteps})
 

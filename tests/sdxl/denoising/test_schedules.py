@@ -57,4 +57,4 @@ def test_diffusers_lms_still_cannot() -> None:
         (timestep, *_) = img2img_steps(sampler, 12, 0.5)
         sampler.scale_model_input(torch.ones(1, 4, 8, 8), timestep)
         stepped.append(sampler.step(torch.ones(1, 4, 8, 8), timestep, torch.ones(1, 4, 8, 8), return_dict=False)[0])
-    assert not torch.allclose(*stepped, atol=0.01)
+    assert not torch.allclose(stepped[0], stepped[1], atol=0.01)

@@ -22,7 +22,7 @@ from tests.sdxl.handoff.documents import (
     with_metadata,
 )
 
-GOLDEN_SHA256 = "389d3e82d8656609833425c71712cdc76173471b27d287033808b5d7152ffff7"
+GOLDEN_SHA256 = "f4896c8fba1f13b41079e21000a52a86a58cf332e433862a297d31ec0952491b"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -22,7 +22,7 @@ REQUESTS = (GenerationRequest, EditRequest, RefineRequest)
 
 @pytest.mark.parametrize("request_type", REQUESTS)
 def test_the_old_name_of_a_pair_is_read_as_two(request_type: Any) -> None:
-    def read(**fields: Any) -> tuple[str, str]:
+    def read(**fields: Any) -> tuple[str, str | None]:
         asked = request_type.model_validate_json(json.dumps({"prompt": "a", **fields}))
         assert request_type.model_validate_json(asked.model_dump_json()) == asked
         return asked.scheduler, asked.schedule
