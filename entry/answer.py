@@ -122,6 +122,10 @@ async def picture_file(
     """
     result = results[-1]
     pixels = pixels_of(result)
+    warnings = {}
+    if "why_alone" in result.meta:
+        warnings["refiner"] = result.meta["why_alone"]
+        request = request.model_copy(update={"refiner_model": None})
     metadata = _metadata(request, results) if request.metadata else None
 
     def encode() -> EncodedPicture:
@@ -138,11 +142,8 @@ async def picture_file(
         return replace(encoded, data=credentials.signed(encoded.data, encoded.media_type, upload))
 
     encoded = await watch.in_thread("picture", encode)
-    warnings = {}
     if result.meta["truncated"]:
         warnings["truncated"] = ", ".join(result.meta["truncated"])
-    if "why_alone" in result.meta:
-        warnings["refiner"] = result.meta["why_alone"]
     if request.watermark and not encoded.watermarked:
         warnings["watermark"] = f"skipped: it needs {WATERMARK_MIN_WIDTH_PX} px of width and 65536 pixels in all"
     if original is not None and original.scaled is not None:

@@ -74,7 +74,7 @@ def without_idle_refiner(
     except RelayError:
         if asked.refine is not None or wanted.refine == "none" or (wanted.refine == "sdedit" and asked.strength):
             raise
-    alone = wanted.model_copy(update={"refine": "none"})
+    alone = wanted.model_copy(update={"refine": "none", "refiner_model": None})
     return alone, share(alone)
 
 
