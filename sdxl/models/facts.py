@@ -28,13 +28,12 @@ from sdxl.models.hub import fetch_files
 from sdxl.models.labels import label
 from sdxl.request.bounds import Bounds
 from sdxl.request.samplers import SAMPLERS, SamplerName
-from sdxl.request.schedules import ScheduleName
+from sdxl.request.schedules import ALL
 from sdxl.request.settled import Defaults
 
 VAE_FACTOR = 8  # pixels per latent, in both directions
-# Those that go by timesteps and begin with the last one, which is pure noise. Those that go by noise levels would spend
-# most of their steps on what lies between it (4096 in diffusers) and the next one.
-OF_ZERO_SNR: tuple[ScheduleName, ...] = ("default", "sgm_uniform", "normal", "align_your_steps")
+# `beta` is linear in the noise levels, of which diffusers' highest is 4096 then: hardly a step is left for the picture.
+OF_ZERO_SNR = tuple(name for name in ALL if name != "beta")
 SMALL_FILES = ("*.json", "*/*.json", "*/*.txt")
 BentoModel = Callable[[str], Path]
 """From the tag of a model in BentoML's store to its folder. Raises UnusableFile."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sdxl.request.schedules import ALL, EVEN, OVER_SIGMAS, SPACED, ScheduleName
+from sdxl.request.schedules import ALL, EVEN, OVER_SIGMAS, SPACED, WITHOUT_BETA, ScheduleName
 
 SamplerName = Literal[
     "euler", "euler_ancestral", "heun", "ddim", "ddpm", "pndm", "lms", "dpm2", "dpm2_a", "dpmpp_2m", "dpmpp_2m_sde",
@@ -79,7 +79,7 @@ def _sampler(name: SamplerName) -> Sampler:
         case "lms":
             return Sampler(
                 diffusers_class="LMSDiscreteScheduler",
-                schedules=OVER_SIGMAS,
+                schedules=WITHOUT_BETA,
                 label="LMS",
                 aliases=("k_lms",),
                 comfyui="lms",
@@ -125,7 +125,7 @@ def _sampler(name: SamplerName) -> Sampler:
             return Sampler(
                 diffusers_class="DPMSolverMultistepScheduler",
                 options={"algorithm_type": "sde-dpmsolver++", "solver_order": 3},
-                schedules=ALL,
+                schedules=(*WITHOUT_BETA, "align_your_steps"),
                 label="DPM++ 3M SDE",
                 aliases=("k_dpmpp_3m_sde",),
                 automatic="exponential",

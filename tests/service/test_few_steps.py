@@ -63,7 +63,13 @@ def test_sdedit_by_default(sdedit: Studio) -> None:
 
 
 def test_an_edit(mini: Studio) -> None:
-    fields: dict[str, Any] = {"prompt": PROMPT, "seed": 3, "num_inference_steps": 2, "strength": 1.0, "high_noise_frac": 0.9999}
+    fields: dict[str, Any] = {
+        "prompt": PROMPT,
+        "seed": 3,
+        "num_inference_steps": 2,
+        "strength": 1.0,
+        "high_noise_frac": 0.9999,
+    }
     made = mini.edited(as_png(a_picture()), **fields)
     assert made.warnings["refiner"].startswith("left out")
     assert record_of_file(made.data)["request"]["refine"] == "none"

@@ -91,7 +91,14 @@ def test_the_table_has_what_diffusers_has() -> None:
 
 # LCM's timesteps are those that it was distilled with, whatever the spacing. ddim and pndm take steps of equal length,
 # which would with "linspace" end before the next timestep.
-LEFT_OUT = {"lcm": {"sgm_uniform", "normal", "align_your_steps"}, "ddim": {"normal"}, "pndm": {"normal"}}
+# lms and dpmpp_3m_sde overshoot over steps as uneven as those of beta: with 20 of them, one of four pictures was right.
+LEFT_OUT = {
+    "lcm": {"sgm_uniform", "normal", "align_your_steps"},
+    "ddim": {"normal"},
+    "pndm": {"normal"},
+    "lms": {"beta"},
+    "dpmpp_3m_sde": {"beta"},
+}
 ADDED = {"dpmpp_sde": {"normal"}}  # DPMSolverSinglestepScheduler knows no other spacing
 
 

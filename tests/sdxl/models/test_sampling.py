@@ -70,7 +70,7 @@ def reference() -> Any:
 
 
 ABLE = ("euler", "euler_ancestral", "ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "unipc", "lcm")
-SPREAD = ("default", "sgm_uniform", "normal", "align_your_steps")
+SPREAD = ("default", "karras", "exponential", "sgm_uniform", "normal", "align_your_steps")
 
 
 @pytest.mark.parametrize("name", ABLE)
