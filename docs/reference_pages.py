@@ -23,6 +23,7 @@ from sdxl.config.settings import PREFIX, Settings
 from sdxl.error_codes import MEANINGS
 from sdxl.request.requests import EditRequest, GenerateStreamRequest, GenerationRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS
+from sdxl.request.schedules import ALL, SCHEDULES
 from sdxl.request.settled import Defaults
 
 DOCS = Path(__file__).parent
@@ -125,21 +126,38 @@ def samplers() -> str:
     """The samplers, by the names that requests use."""
     rows = []
     for name, each in SAMPLERS.items():
-        options = ", ".join(f"`{key}={value}`" for key, value in each.options.items())
-        rows.append((f"`{name}`", each.diffusers_class, options, each.label, each.schedule))
-    return table(("name", "diffusers' class", "options", "AUTOMATIC1111's name", "AUTOMATIC1111's schedule"), rows)
+        rows.append((f"`{name}`", each.diffusers_class, _options(each.options), each.label, each.comfyui or "—"))
+    return table(("name", "diffusers' class", "options", "AUTOMATIC1111's name", "ComfyUI's name"), rows)
+
+
+def schedules() -> str:
+    """The schedules, by the names that requests use."""
+    rows = []
+    for name, each in SCHEDULES.items():
+        on = {key: value for key, value in each.options.items() if value is not False}
+        rows.append((f"`{name}`", _options(on), each.label, each.comfyui))
+    return table(("name", "diffusers' options", "AUTOMATIC1111's name", "ComfyUI's name"), rows)
+
+
+def pairs() -> str:
+    """Which sampler can have which schedule."""
+    rows = []
+    for name, each in SAMPLERS.items():
+        rows.append((f"`{name}`", *("yes" if schedule in each.schedules else "—" for schedule in ALL)))
+    return table(("scheduler", *(f"`{schedule}`" for schedule in ALL)), rows)
+
+
+def _options(options: Mapping[str, object]) -> str:
+    return ", ".join(f"`{key}={value}`" for key, value in options.items())
 
 
 def samplers_automatic1111() -> str:
-    """Which of our samplers is which of AUTOMATIC1111's, with the schedules that give it."""
-    from entry.automatic1111.samplers import BY_LABEL
-
+    """Which of our samplers is which of AUTOMATIC1111's, and what its Automatic means with it."""
     rows = []
-    for label, schedules in BY_LABEL.items():
-        for ours in dict.fromkeys(schedules.values()):
-            given = ", ".join(name for name, sampler in schedules.items() if sampler == ours)
-            rows.append((label, given, f"`{ours}`"))
-    return table(("sampler_name", "scheduler", "ours"), rows)
+    for name, each in SAMPLERS.items():
+        labels = ", ".join(SCHEDULES[schedule].label for schedule in each.schedules)
+        rows.append((each.label, f"`{name}`", SCHEDULES[each.automatic].label, labels))
+    return table(("sampler_name", "ours", "Automatic is", "scheduler"), rows)
 
 
 @cache
@@ -200,7 +218,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "fields-edit": partial(fields, EditRequest),
     "defaults": partial(fields, Defaults, [name for name in Defaults.model_fields if name not in ("bounds", "about")]),
     "settings": partial(fields, Settings, list(Settings.model_fields), PREFIX),
-    **{each.__name__: each for each in (samplers, metrics, errors)},
+    **{each.__name__: each for each in (samplers, schedules, pairs, metrics, errors)},
 }
 
 

@@ -95,7 +95,7 @@ class PictureFile:
 
     @property
     def warning_headers(self) -> dict[str, str]:
-        """The warnings as headers: X-Truncated, X-Watermark, X-Scaled."""
+        """The warnings as headers: X-Truncated, X-Refiner, X-Watermark, X-Scaled."""
         return {f"x-{name}": warning for name, warning in self.warnings.items()}
 
     def as_response(self) -> Response:
@@ -122,6 +122,10 @@ async def picture_file(
     """
     result = results[-1]
     pixels = pixels_of(result)
+    warnings = {}
+    if "why_alone" in result.meta:
+        warnings["refiner"] = result.meta["why_alone"]
+        request = request.model_copy(update={"refiner_model": None})
     metadata = _metadata(request, results) if request.metadata else None
 
     def encode() -> EncodedPicture:
@@ -138,7 +142,6 @@ async def picture_file(
         return replace(encoded, data=credentials.signed(encoded.data, encoded.media_type, upload))
 
     encoded = await watch.in_thread("picture", encode)
-    warnings = {}
     if result.meta["truncated"]:
         warnings["truncated"] = ", ".join(result.meta["truncated"])
     if request.watermark and not encoded.watermarked:

@@ -32,6 +32,7 @@ def arguments() -> argparse.Namespace:
         ("--guidance-scale", float),
         ("--seed", int),
         ("--scheduler", str),
+        ("--schedule", str),
         ("--refine", str),
     ):
         parser.add_argument(name, type=kind)

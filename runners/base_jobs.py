@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import torch
 from PIL import Image
@@ -14,13 +15,14 @@ from sdxl.denoising import sampler as samplers
 from sdxl.denoising.guidance import GuidancePlan
 from sdxl.denoising.inpainting import latent_mask
 from sdxl.denoising.prompt import base_conditioning, check_clip_skip
+from sdxl.denoising.shares import of_edit, of_generation, without_idle_refiner
 from sdxl.denoising.start import Start
 from sdxl.denoising.state import denoising
 from sdxl.errors import invalid_field
 from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffFields
 from sdxl.models.checkpoint import Checkpoint, with_sampler
-from sdxl.models.facts import VAE_FACTOR, Facts
+from sdxl.models.facts import VAE_FACTOR
 from sdxl.models.lora import Chosen
 from sdxl.request.fields import Pair
 from sdxl.request.limits import Limits
@@ -30,7 +32,7 @@ from sdxl.request.shared import SharedFields
 from stepbatch.denoising import Conditioning, Denoising
 
 # Fields of a request that the refiner needs just as they are.
-AS_REQUESTED = {*SharedFields.model_fields, "scheduler", "num_inference_steps", "seed"}
+AS_REQUESTED = {*SharedFields.model_fields, "scheduler", "schedule", "num_inference_steps", "seed"}
 
 
 class BaseStage(Stage):
@@ -52,11 +54,12 @@ class BaseStage(Stage):
         facts.defaults.bounds.check(wanted)
         self._check_pixels(wanted.width, wanted.height)
         check_clip_skip(facts, wanted.clip_skip)
-        sampler = samplers.make_sampler(wanted.scheduler, facts.scheduler_config)
-        cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        timesteps = samplers.base_steps(sampler, wanted.num_inference_steps, cutoff)
+        share = partial(of_generation, config=facts.scheduler_config)
+        settled, shares = without_idle_refiner(asked, wanted, share)
+        why, wanted = _why_alone(wanted, settled), settled
+        sampler, timesteps = shares.sampler, shares.of_base
         loras = self.shelf.chosen(known, wanted.loras)
-        guidance = GuidancePlan.of(wanted, sampler, sampler.timesteps)
+        guidance = GuidancePlan.of(wanted, sampler, shares.of_both)
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
 
         def prepare() -> Denoising:
@@ -76,8 +79,8 @@ class BaseStage(Stage):
 
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
-                return self._picture(known, loras, wanted, latents)
-            return self._hand_off(known, loras, wanted, latents, generator, cutoff)
+                return self._picture(known, loras, wanted, latents, why)
+            return self._hand_off(known, loras, wanted, latents, generator, shares.cutoff)
 
         return self.job(
             known,
@@ -89,7 +92,7 @@ class BaseStage(Stage):
             decodes=wanted.refine == "none",
             limits=limits,
             loras=loras,
-            steps_after=_refiner_steps(facts, wanted, cutoff),
+            steps_after=shares.steps_after,
         )
 
     def job_from_picture(self, payload: bytes, limits: Limits) -> StageJob:
@@ -107,38 +110,35 @@ class BaseStage(Stage):
         wanted = asked.with_defaults(facts.defaults, has_mask=mask is not None)
         facts.defaults.bounds.check(wanted)
         loras = self.shelf.chosen(known, wanted.loras)
-        sampler = samplers.make_sampler(wanted.scheduler, facts.scheduler_config)
-        cutoff = samplers.cutoff_timestep(wanted.high_noise_frac) if wanted.refine == "ensemble" else None
-        of_both = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength)
-        timesteps = samplers.edit_steps(of_both, wanted.num_inference_steps, cutoff)
-        has_steps = len(timesteps) > 0
-        if not has_steps:
-            cutoff = None
+        share = partial(of_edit, config=facts.scheduler_config)
+        settled, shares = without_idle_refiner(asked, wanted, share)
+        why, wanted = _why_alone(wanted, settled), settled
+        has_steps = len(shares.of_base) > 0
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
         start = Start(
             image=image,
             mask=mask if has_steps else None,
-            sampler=sampler,
-            timesteps=timesteps,
+            sampler=shares.sampler,
+            timesteps=shares.of_base,
             generator=generator,
             strength=wanted.strength if has_steps else None,
         )
 
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
-                return self._picture(known, loras, wanted, latents)
-            return self._hand_off(known, loras, wanted, latents, generator, cutoff, mask)
+                return self._picture(known, loras, wanted, latents, why)
+            return self._hand_off(known, loras, wanted, latents, generator, shares.cutoff, mask)
 
         return self.img2img_job(
             known,
             loras,
             wanted,
             start,
-            GuidancePlan.of(wanted, sampler, of_both),
+            GuidancePlan.of(wanted, shares.sampler, shares.of_both),
             finish,
             decodes=wanted.refine == "none",
             limits=limits,
-            steps_after=_refiner_steps(facts, wanted, cutoff),
+            steps_after=shares.steps_after,
         )
 
     def _check_pixels(self, width: int, height: int) -> None:
@@ -146,8 +146,11 @@ class BaseStage(Stage):
         if width * height > limit:
             raise invalid_field("width", width, f"width x height of at most {limit} pixels together")
 
-    def _picture(self, known: Known, loras: Chosen, wanted: Generation | Edit, latents: torch.Tensor) -> Frame:
-        return self.picture(known, latents, self.told(known, loras, wanted, wanted))
+    def _picture(
+        self, known: Known, loras: Chosen, wanted: Generation | Edit, latents: torch.Tensor, why_alone: str | None
+    ) -> Frame:
+        told = self.told(known, loras, wanted, wanted)
+        return self.picture(known, latents, told if why_alone is None else {**told, "why_alone": why_alone})
 
     def _hand_off(
         self,
@@ -185,21 +188,17 @@ class BaseStage(Stage):
             negative_original_size=wanted.negative_original_size or original,
             negative_target_size=wanted.negative_target_size or target,
             guidance_scale=wanted.refiner_guidance_scale,
-            sampler_digest=samplers.digest(wanted.scheduler, known.facts.scheduler_config),
+            sampler_digest=samplers.digest(wanted.scheduler, known.facts.scheduler_config, wanted.schedule),
             base_digest=self.there(known).digest,
             model=wanted.refiner_model,
         )
 
 
-def _refiner_steps(facts: Facts, wanted: Generation | Edit, cutoff: int | None) -> int:
-    """How many are left to the refiner. What it would refuse is refused before the base has worked for it."""
-    if wanted.refine == "none":
-        return 0
-    sampler = samplers.make_sampler(wanted.scheduler, facts.scheduler_config)
-    steps = wanted.num_inference_steps
-    if cutoff is None:
-        return len(samplers.img2img_steps(sampler, steps, wanted.strength))
-    return len(samplers.refiner_steps(sampler, steps, cutoff))
+def _why_alone(wanted: Generation | Edit, settled: Generation | Edit) -> str | None:
+    """Why the refiner has no part, if that is not what was wanted."""
+    if settled.refine == wanted.refine:
+        return None
+    return f"left out: with num_inference_steps {wanted.num_inference_steps}, one of the stages would have no step"
 
 
 def _mask(frame: Frame) -> torch.Tensor | None:

@@ -46,7 +46,7 @@ class RefinerStage(Stage):
         fields = handoff.fields
         known = self.shelf.known(fields.model)
         sampler = _sampler(known, fields)
-        own_digest = samplers.digest(fields.scheduler, known.facts.scheduler_config)
+        own_digest = samplers.digest(fields.scheduler, known.facts.scheduler_config, fields.schedule)
         if own_digest != fields.sampler_digest:
             raise RelayError(
                 400,
@@ -109,4 +109,4 @@ class RefinerStage(Stage):
 
 
 def _sampler(known: Known, wanted: HandOffFields | Refinement) -> Any:
-    return samplers.make_sampler(wanted.scheduler, known.facts.scheduler_config)
+    return samplers.make_sampler(wanted.scheduler, known.facts.scheduler_config, wanted.schedule)

@@ -15,7 +15,7 @@ from sdxl.catalog.entries import Catalog, Embedding, LoraFile, Model, VaeFile
 from sdxl.catalog.watch import Watched
 from sdxl.config.references import UnusableFile, name_of
 from sdxl.config.settings import ConfigurationError, Settings, StageName
-from sdxl.denoising.sampler import make_sampler, schedule
+from sdxl.denoising.sampler import decisive, make_sampler
 from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.files.check import named, one_line
 from sdxl.handoff import document as handoff
@@ -45,7 +45,7 @@ class Known:
     @cached_property
     def schedule(self) -> str:
         """See `OfferedModel`."""
-        return schedule(make_sampler("euler", self.facts.scheduler_config))
+        return decisive(make_sampler("euler", self.facts.scheduler_config))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

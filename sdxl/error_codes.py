@@ -35,7 +35,7 @@ MEANINGS: Mapping[ErrorCode, str] = {
     "no_memory": "A picture of this size, or the model, does not fit into the memory of a runner.",
     "no_page": "This server has no page.",
     "no_refiner": "This server has no refiner.",
-    "no_step": "With these steps and this cutoff, one of the stages would have nothing to do.",
+    "no_step": "It asks for both stages, of which one would have nothing to do with these steps and this cutoff.",
     "no_such_task": "No task under way has this identifier.",
     "non_finite": "The model gave NaN or infinity; the server is at fault.",
     "not_found": "There is no such thing.",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from entry.automatic1111.loras import without_tags
-from entry.automatic1111.samplers import our_sampler
+from entry.automatic1111.samplers import Sampling, our_sampler
 from sdxl.errors import invalid_field, shorten
 from sdxl.request.fields import MAX_SEED, Guidance, Integer, ModelName, Number, Prompt, Side, Steps, Text
 from sdxl.request.requests import GenerationRequest
@@ -96,7 +96,7 @@ class Txt2Img(_Model):
 
     def model_post_init(self, _context: object) -> None:
         """Raises RelayError (400) for fields that do not go together, and samplers that are not there."""
-        our_sampler(self.sampler, self.scheduler)
+        self._sampling()
         without_tags(self.prompt)
         if self.count > MAX_PICTURES:
             raise invalid_field("batch_size", self.batch_size, f"batch_size x n_iter of at most {MAX_PICTURES}")
@@ -105,6 +105,10 @@ class Txt2Img(_Model):
     def sampler(self) -> str | None:
         """In AUTOMATIC1111's words."""
         return self.sampler_name or self.sampler_index
+
+    def _sampling(self) -> Sampling:
+        named = "sampler_name" if self.sampler_name else "sampler_index"
+        return our_sampler(self.sampler, self.scheduler, sampler_field=named)
 
     @property
     def count(self) -> int:
@@ -133,7 +137,7 @@ class Txt2Img(_Model):
             "guidance_scale": self.cfg_scale,
             "width": self.width,
             "height": self.height,
-            "scheduler": our_sampler(self.sampler, self.scheduler),
+            **self._sampling().as_fields,
             "clip_skip": self.clip_skip,
             "model": None if self.override_settings is None else _named(self.override_settings.sd_model_checkpoint),
             "refiner_model": _named(self.refiner_checkpoint),

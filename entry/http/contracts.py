@@ -18,6 +18,7 @@ _AUTOMATIC1111_NAMES = {
     "guidance_scale": "cfg_scale",
     "high_noise_frac": "refiner_switch_at",
     "scheduler": "sampler_name",
+    "schedule": "scheduler",
     "loras": "prompt",
     "model": "sd_model_checkpoint",
     "refiner_model": "refiner_checkpoint",

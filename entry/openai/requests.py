@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
 from sdxl.errors import invalid_field
 from sdxl.request.fields import (
@@ -30,6 +30,8 @@ from sdxl.request.fields import (
     Text,
 )
 from sdxl.request.requests import EditRequest, GenerationRequest
+from sdxl.request.samplers import SamplerName, with_present_names
+from sdxl.request.schedules import ScheduleName
 
 # Clients send these whether or not their user has chosen one, so they mean the default model.
 OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")
@@ -40,6 +42,9 @@ IGNORED = {
     "input_fidelity": "strength decides",
     "moderation": "there is none",
 }
+
+
+OURS = {"prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "scheduler", "schedule"}
 
 
 def our_model(model: str | None) -> str | None:
@@ -126,6 +131,13 @@ class _ImageRequest(_Model):
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
     seed: Seed | None = None
+    scheduler: SamplerName | None = None
+    schedule: ScheduleName | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_present_names(cls, values: object) -> object:
+        return with_present_names(values)
 
     def model_post_init(self, _context: object) -> None:
         """Raises RelayError (400) for fields that do not go together."""
@@ -163,7 +175,7 @@ class _ImageRequest(_Model):
     @property
     def shared_fields(self) -> dict[str, Any]:
         """The fields that have their own name in our requests, too, and the file's."""
-        own = self.model_dump(include={"prompt", "negative_prompt", "num_inference_steps", "guidance_scale"})
+        own = self.model_dump(include=OURS)
         own["model"] = our_model(self.model)
         compression = 100 if self.output_compression is None else self.output_compression
         file = {"output_format": self.format, "quality": max(1, compression)}

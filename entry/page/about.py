@@ -12,7 +12,8 @@ from sdxl.config.settings import Settings
 from sdxl.handoff.offer import OfferedModel
 from sdxl.request.bounds import Bounds
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
-from sdxl.request.samplers import SAMPLERS, UNIFORM
+from sdxl.request.samplers import SAMPLERS
+from sdxl.request.schedules import SCHEDULES
 from sdxl.request.settled import Defaults
 from sdxl.version import VERSION
 
@@ -21,14 +22,16 @@ Models = Mapping[str, Sequence[OfferedModel]]
 ANYTHING: dict[str, Any] = {"prompt": "-", "seed": 0}  # what a request needs to be settled
 REQUESTS: dict[str, type[BaseModel]] = {"generate": GenerationRequest, "edit": EditRequest, "refine": RefineRequest}
 LABELS = {
-    name: each.label if each.schedule == UNIFORM else f"{each.label} {each.schedule}" for name, each in SAMPLERS.items()
+    "scheduler": {name: each.label for name, each in SAMPLERS.items()},
+    "schedule": {**{name: each.label for name, each in SCHEDULES.items()}, "default": "the model's own"},
 }
 
 
 def about(models: Models, loras: Mapping[str, Sequence[str]], settings: Settings) -> dict[str, Any]:
     """As JSON; what `about_model` says of the default is part of it. `loras` are the names that each stage offers.
 
-    `fields` has the JSON schema of each field of /generate, /edit and /refine, with the names to choose from.
+    `fields` has the JSON schema of each field of /generate, /edit and /refine, with the names to choose from;
+    `schedules` has those that each sampler can have.
     """
     makers, refiners = _names(models.get("base", ())), _names(models.get("refiner", ()))
     fields = {kind: _schemas(request) for kind, request in REQUESTS.items()}
@@ -47,11 +50,12 @@ def about(models: Models, loras: Mapping[str, Sequence[str]], settings: Settings
         "asks_for_keys": bool(settings.api_keys),
         "has_refiner": settings.has_refiner,
         "labels": {
-            "scheduler": LABELS,
+            **LABELS,
             "model": {**improving, **_titles(models.get("base", ()))},
             "refiner_model": {**improving, "": "the model's own"},
         },
         "fields": fields,
+        "schedules": {name: each.schedules for name, each in SAMPLERS.items()},
         **about_model(models, None, settings),
     }
 
@@ -120,7 +124,8 @@ def _bounds(bounds: Bounds) -> dict[str, Any]:
     """A checkpoint's own."""
     spans = {name: getattr(bounds, name) for name in ("num_inference_steps", "guidance_scale")}
     found: dict[str, Any] = {name: {"minimum": span[0], "maximum": span[1]} for name, span in spans.items() if span}
-    return {**found, "scheduler": {"enum": list(bounds.scheduler)}} if bounds.scheduler else found
+    names = {name: getattr(bounds, name) for name in ("scheduler", "schedule")}
+    return found | {name: {"enum": list(allowed)} for name, allowed in names.items() if allowed}
 
 
 def _values(settled: BaseModel) -> dict[str, Any]:

@@ -13,6 +13,7 @@ FEW_STEPS: dict[str, Any] = {
     "high_noise_frac": 0.7,  # with which a request for the ensemble has 3 steps of 4 in the base
     "inpaint_strength": 1.0,  # at 0.9999, the first of four steps would be left out
 }
+TRAILING = ("default", "sgm_uniform")  # the same, for the sampler's configuration below says "trailing"
 _STEPS_IN_NAME = re.compile(r"_(\d)step")  # sdxl_lightning_4step_unet.safetensors
 
 
@@ -37,6 +38,7 @@ PRESETS: dict[PresetName, Preset] = {
                 "num_inference_steps": (1, 4),
                 "guidance_scale": (0.0, 1.0),
                 "scheduler": ("euler_ancestral", "euler"),
+                "schedule": TRAILING,
                 "reason": "SDXL_PRESET=turbo",
             },
         },
@@ -50,6 +52,7 @@ PRESETS: dict[PresetName, Preset] = {
                 "num_inference_steps": (1, 8),
                 "guidance_scale": (0.0, 1.0),
                 "scheduler": ("euler",),
+                "schedule": TRAILING,
                 "reason": "SDXL_PRESET=lightning",
             },
         },

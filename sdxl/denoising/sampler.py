@@ -11,11 +11,14 @@ from functools import cache
 from typing import Any
 
 import diffusers
+import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
+from sdxl.denoising.schedules import LMS, aligned
 from sdxl.errors import RelayError, invalid_field
 from sdxl.request.samplers import SAMPLERS, SamplerName
+from sdxl.request.schedules import SCHEDULES, ScheduleName
 
 TRAINING_TIMESTEPS = 1_000
 OF_PREDICTIONS = {"prediction_type", "clip_sample", "clip_sample_range", "sample_max_value", "thresholding",
@@ -27,35 +30,40 @@ def diffusers_class(name: SamplerName) -> Any:
     return getattr(diffusers, SAMPLERS[name].diffusers_class)
 
 
-def make_sampler(name: SamplerName, config: Mapping[str, Any]) -> Any:
+def make_sampler(name: SamplerName, config: Mapping[str, Any], schedule: ScheduleName = "default") -> Any:
     """A sampler of one's own for a job (it holds state), over the checkpoint's scheduler configuration."""
-    return copy.deepcopy(_prototype(name, json.dumps(dict(config), sort_keys=True)))
+    return copy.deepcopy(_prototype(name, schedule, json.dumps(dict(config), sort_keys=True)))
 
 
 @cache
-def _prototype(name: SamplerName, config: str) -> Any:
+def _prototype(name: SamplerName, schedule: ScheduleName, config: str) -> Any:
     """Never stepped, only copied: to make one takes a millisecond, and some log a warning each time."""
-    return diffusers_class(name).from_config(json.loads(config), **SAMPLERS[name].options)
+    kind = LMS if name == "lms" else diffusers_class(name)
+    if schedule == "align_your_steps":
+        kind = aligned(kind)
+    known = inspect.signature(kind).parameters
+    spread = {key: value for key, value in SCHEDULES[schedule].options.items() if key in known}
+    return kind.from_config(json.loads(config), **{**spread, **SAMPLERS[name].options})
 
 
-def schedule(sampler: SchedulerMixin) -> str:
+def decisive(sampler: SchedulerMixin) -> str:
     """What of a sampler's configuration decides its timesteps and their noise, as canonical JSON: stages must agree.
 
     How a stage's own UNet is understood does not: a base that predicts noise hands the same latents over as one that
     predicts velocity. Nor does what only another class knows, from which the configuration was made.
     """
     known = inspect.signature(type(sampler)).parameters
-    decisive = {key: value for key, value in sampler.config.items() if key in known and key not in OF_PREDICTIONS}
-    return json.dumps(decisive, sort_keys=True, default=str)
+    values = {key: value for key, value in sampler.config.items() if key in known and key not in OF_PREDICTIONS}
+    return json.dumps(values, sort_keys=True, default=str)
 
 
-def digest(name: SamplerName, config: Mapping[str, Any]) -> str:
-    """SHA-256 over the sampler's class and schedule: equal digests give equal timesteps.
+def digest(name: SamplerName, config: Mapping[str, Any], schedule: ScheduleName = "default") -> str:
+    """SHA-256 over the sampler's class, its configuration and its schedule: equal digests give equal timesteps.
 
     Of a fresh one, for some change their configuration when their timesteps are set.
     """
-    sampler = make_sampler(name, config)
-    return hashlib.sha256(f"{type(sampler).__name__} {schedule(sampler)}".encode()).hexdigest()
+    sampler = make_sampler(name, config, schedule)
+    return hashlib.sha256(f"{type(sampler).__name__} {schedule} {decisive(sampler)}".encode()).hexdigest()
 
 
 def cutoff_timestep(high_noise_frac: float) -> int:
@@ -79,6 +87,8 @@ def set_steps(sampler: Any, num_inference_steps: int) -> Tensor:
             num_inference_steps,
             f"what the sampler can do ({type(sampler).__name__}: {error})",
         ) from error
+    if sampler.timesteps.dtype == torch.float64:  # a UNet reads them as float32
+        sampler.timesteps = sampler.timesteps.float()
     timesteps: Tensor = sampler.timesteps
     return timesteps
 

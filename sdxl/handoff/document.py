@@ -20,7 +20,7 @@ from sdxl.handoff.fields import HandOffError, HandOffFields
 from sdxl.handoff.size import GENERATOR_STATE_BYTES, LATENT_CHANNELS, MAX_HEADER_BYTES, PX_PER_LATENT
 
 FORMAT = "sdxl-relay-handoff"
-VERSION = "1"
+VERSION = "2"
 _LATENT_DTYPES = {  # by safetensors' name: torch's dtype, the word of that size, the word's exponent bits
     "F32": (torch.float32, "<u4", 0x7F80_0000),
     "F16": (torch.float16, "<u2", 0x7C00),

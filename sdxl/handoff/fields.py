@@ -9,7 +9,8 @@ from pydantic_core import from_json
 
 from sdxl.errors import shorten
 from sdxl.request.fields import Guidance, ModelName, Pair, Seed, Side, Steps, Strength
-from sdxl.request.samplers import SamplerName
+from sdxl.request.samplers import SAMPLERS, SamplerName
+from sdxl.request.schedules import ScheduleName
 from sdxl.request.shared import SharedFields
 
 
@@ -48,8 +49,9 @@ class HandOffFields(SharedFields):
     negative_original_size: Pair
     negative_target_size: Pair
     scheduler: SamplerName
+    schedule: ScheduleName
     sampler_digest: Digest
-    """SHA-256 of the sampler's canonical configuration."""
+    """SHA-256 of the sampler's canonical configuration and its schedule."""
     num_inference_steps: Steps
     """Of the whole picture, both stages together."""
     guidance_scale: Guidance
@@ -69,6 +71,14 @@ class HandOffFields(SharedFields):
         belongs = (mode == "ensemble") == (info.field_name == "cutoff")
         if belongs != (value is not None):
             raise ValueError(f"{'required' if belongs else 'not allowed'} with mode {mode!r}")
+        return value
+
+    @field_validator("schedule")
+    @classmethod
+    def _belongs_to_sampler(cls, value: ScheduleName, info: ValidationInfo) -> ScheduleName:
+        sampler = info.data.get("scheduler")  # if there is none, that is at fault, and will be named
+        if sampler is not None and value not in SAMPLERS[sampler].schedules:
+            raise ValueError(f"{', '.join(SAMPLERS[sampler].schedules)} with scheduler {sampler!r}")
         return value
 
     def to_metadata(self) -> dict[str, str]:

@@ -28,9 +28,12 @@ from sdxl.models.hub import fetch_files
 from sdxl.models.labels import label
 from sdxl.request.bounds import Bounds
 from sdxl.request.samplers import SAMPLERS, SamplerName
+from sdxl.request.schedules import ALL
 from sdxl.request.settled import Defaults
 
 VAE_FACTOR = 8  # pixels per latent, in both directions
+# `beta` is linear in the noise levels, of which diffusers' highest is 4096 then: hardly a step is left for the picture.
+OF_ZERO_SNR = tuple(name for name in ALL if name != "beta")
 SMALL_FILES = ("*.json", "*/*.json", "*/*.txt")
 BentoModel = Callable[[str], Path]
 """From the tag of a model in BentoML's store to its folder. Raises UnusableFile."""
@@ -136,7 +139,7 @@ def _about(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def bounds_for(config: Mapping[str, Any], bounds: Bounds) -> Bounds:
-    """The bounds without samplers that cannot have the configuration's noise levels.
+    """The bounds without samplers and schedules that cannot have the configuration's noise levels.
 
     To noise levels that end in pure noise (zero terminal SNR), some of diffusers' samplers have no way, and would leave
     them out in silence.
@@ -144,9 +147,10 @@ def bounds_for(config: Mapping[str, Any], bounds: Bounds) -> Bounds:
     if not config.get("rescale_betas_zero_snr"):
         return bounds
     able = tuple(name for name in bounds.scheduler or SAMPLERS if _takes_zero_snr(name))
+    spread = tuple(name for name in bounds.schedule or OF_ZERO_SNR if name in OF_ZERO_SNR)
     why = "the checkpoint's zero terminal SNR"
     reason = why if bounds == Bounds() else f"{bounds.reason} and {why}"
-    return bounds.model_copy(update={"scheduler": able, "reason": reason})
+    return bounds.model_copy(update={"scheduler": able, "schedule": spread, "reason": reason})
 
 
 def _takes_zero_snr(name: SamplerName) -> bool:

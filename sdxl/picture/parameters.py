@@ -17,6 +17,7 @@ from sdxl.picture.record import AnyRecord
 from sdxl.request.loras import scale_text
 from sdxl.request.requests import EditRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS
+from sdxl.request.schedules import SCHEDULES
 from sdxl.version import PRODUCT
 
 HASH_CHARACTERS = 10  # of a digest, as AUTOMATIC1111 shows it
@@ -65,11 +66,10 @@ def parameters_text(record: AnyRecord) -> str:
 def _pairs(record: AnyRecord) -> dict[str, str]:
     """Without commas, colons and quotes, so that none needs quoting."""
     request, base, refiner = record.request, record.checkpoints.base, record.checkpoints.refiner
-    sampler = SAMPLERS[request.scheduler or "euler"]
     pairs = {
         "Steps": f"{request.num_inference_steps}",
-        "Sampler": sampler.label,
-        "Schedule type": sampler.schedule,
+        "Sampler": SAMPLERS[request.scheduler or "euler"].label,
+        "Schedule type": SCHEDULES[request.schedule or "default"].label,
         "CFG scale": f"{request.guidance_scale:g}",
         "Seed": f"{request.seed}",
         "Size": f"{record.width}x{record.height}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from pydantic import Field, Strict, field_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
 from sdxl.request.fields import (
     EditRefineMode,
@@ -26,7 +26,8 @@ from sdxl.request.fields import (
     Strength,
     StrictModel,
 )
-from sdxl.request.samplers import SamplerName
+from sdxl.request.samplers import SamplerName, with_present_names
+from sdxl.request.schedules import ScheduleName
 from sdxl.request.settled import Defaults, Edit, Generation, Refinement
 from sdxl.request.shared import SharedFields
 
@@ -44,6 +45,8 @@ class _Request(SharedFields):
     """Where the noise begins. Without one, a seed is drawn; the answer says which."""
     scheduler: SamplerName | None = None
     """The sampler, by the name of diffusers' scheduler."""
+    schedule: ScheduleName | None = None
+    """How its steps are spread over the noise levels. `default` is as the checkpoint says."""
     strength: Strength | None = None
     """How much of the way to noise to go back."""
     original_size: Pair | None = None
@@ -62,6 +65,16 @@ class _Request(SharedFields):
     """Whether the picture carries SDXL's invisible watermark."""
     metadata: Annotated[bool, Strict()] = True
     """Whether the file says how the picture was made."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_present_names(cls, values: object) -> object:
+        return with_present_names(values)
+
+    def schedule_of(self, defaults: Defaults) -> dict[str, ScheduleName]:
+        """The field `schedule`: the checkpoint's default goes with the checkpoint's sampler, and with no other."""
+        own = defaults.schedule if self.scheduler is None else "default"
+        return {"schedule": own if self.schedule is None else self.schedule}
 
 
 class GenerationRequest(_Request):
@@ -86,7 +99,7 @@ class GenerationRequest(_Request):
         `guidance_scale` counts for both stages unless the refiner's is given.
         """
         own = defaults.of((*_OF_BOTH_STAGES, "width", "height", "refine", "strength"))
-        return Generation.model_validate({**own, **_given_to_both(self)})
+        return Generation.model_validate({**own, **_given_to_both(self), **self.schedule_of(defaults)})
 
 
 _PAIRS = tuple(name for name in _Request.model_fields if name.endswith(("_size", "_top_left")))
@@ -116,7 +129,7 @@ class RefineRequest(_FormRequest):
         values = self.model_dump(exclude_none=True, exclude=_PICTURE_FIELDS)
         own = {name: getattr(defaults, name) for name in ("num_inference_steps", "scheduler", "strength")}
         guidance = {"guidance_scale": defaults.for_refiner}
-        return Refinement.model_validate({**own, **guidance, **values})
+        return Refinement.model_validate({**own, **guidance, **values, **self.schedule_of(defaults)})
 
 
 class EditRequest(_FormRequest):
@@ -140,7 +153,8 @@ class EditRequest(_FormRequest):
             "refine": "none" if defaults.refine == "none" else "ensemble",
             "num_inference_steps": defaults.edit_steps or defaults.num_inference_steps,
         }
-        return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **_given_to_both(self)})
+        given = {**_given_to_both(self), **self.schedule_of(defaults)}
+        return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **given})
 
 
 class _Streamed(StrictModel):

@@ -22,7 +22,8 @@ from sdxl.request.fields import (
     Strength,
     StrictModel,
 )
-from sdxl.request.samplers import SamplerName
+from sdxl.request.samplers import SamplerName, with_present_names
+from sdxl.request.schedules import ScheduleName
 from sdxl.request.shared import SharedFields
 
 
@@ -32,6 +33,7 @@ class _Settled(SharedFields):
     guidance_scale: Guidance
     seed: Seed
     scheduler: SamplerName
+    schedule: ScheduleName
     strength: Strength
     original_size: Pair | None = None
     target_size: Pair | None = None
@@ -90,6 +92,8 @@ class Defaults(StrictModel):
     guidance_scale: Guidance = 5.0
     refiner_guidance_scale: Guidance | None = None
     scheduler: SamplerName = "euler"
+    schedule: ScheduleName = "default"
+    """Of requests that name no scheduler of their own."""
     refine: RefineMode = "ensemble"
     high_noise_frac: OpenShare = 0.8
     strength: Strength = 0.3
@@ -100,6 +104,11 @@ class Defaults(StrictModel):
     """Of an edit with a mask. At 1, diffusers begins with pure noise instead of noise over the original."""
     bounds: Bounds = Bounds()
     about: About = About()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_present_names(cls, values: object) -> object:
+        return with_present_names(values)
 
     @property
     def for_refiner(self) -> float:

@@ -11,10 +11,11 @@ import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline
 from PIL import Image
 
-from sdxl.denoising.sampler import diffusers_class
-from sdxl.request.samplers import SAMPLERS, SamplerName
+from sdxl.request.samplers import SamplerName
+from sdxl.request.schedules import ScheduleName
 from tests.kept import Pixels
 from tests.service.reference import REFINER_ONLY, Reference, ending_guidance
+from tests.service.reference_samplers import sampler_of
 
 
 @dataclass
@@ -48,13 +49,14 @@ class EditReference:
         seed: int,
         strength: float,
         scheduler: SamplerName = "euler",
+        schedule: ScheduleName = "default",
         refine: str = "ensemble",
         high_noise_frac: float = 0.8,
         refiner_guidance_scale: float | None = None,
         guidance_end: float | None = None,
         **fields: Any,
     ) -> Pixels:
-        base, refiner = self._pipelines(mask, scheduler)
+        base, refiner = self._pipelines(mask, scheduler, schedule)
         masked: dict[str, Any] = {}
         if mask is not None:  # these pipelines take their UNet's native size if they are told none
             masked = {"mask_image": mask, "width": picture.width // 8 * 8, "height": picture.height // 8 * 8}
@@ -75,7 +77,7 @@ class EditReference:
     def _by_refiner_alone(
         self, picture: Image.Image, mask: Image.Image | None = None, *, seed: int, scheduler: SamplerName, **fields: Any
     ) -> Pixels:
-        _, refiner = self._pipelines(mask, scheduler)
+        _, refiner = self._pipelines(mask, scheduler, "default")
         generator = torch.Generator("cpu").manual_seed(seed)
         vae = refiner.vae
         with torch.no_grad():
@@ -85,12 +87,11 @@ class EditReference:
         latents = drawn * vae.config.scaling_factor
         return np.asarray(refiner(image=latents, generator=generator, **fields).images[0])
 
-    def _pipelines(self, mask: Image.Image | None, scheduler: SamplerName) -> tuple[Any, Any]:
-        sampler, options = diffusers_class(scheduler), SAMPLERS[scheduler].options
+    def _pipelines(self, mask: Image.Image | None, scheduler: SamplerName, schedule: ScheduleName) -> tuple[Any, Any]:
         own_config = (self.of.base.own_scheduler_config, self.of.refiner.own_scheduler_config)
         chosen = [pipelines[mask is not None] for pipelines in (self.base, self.refiner)]
         for pipeline, config in zip(chosen, own_config, strict=True):
-            pipeline.scheduler = sampler.from_config(config, **options)
+            pipeline.scheduler = sampler_of(scheduler, schedule, config, is_midway=True)
         return chosen[0], chosen[1]
 
 

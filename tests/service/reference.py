@@ -20,9 +20,10 @@ from diffusers.callbacks import SDXLCFGCutoffCallback
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdxl.denoising.sampler import diffusers_class
-from sdxl.request.samplers import SAMPLERS, SamplerName
+from sdxl.request.samplers import SamplerName
+from sdxl.request.schedules import ScheduleName
 from tests.kept import Pixels, kept
+from tests.service.reference_samplers import sampler_of
 
 REFINER_ONLY = ("aesthetic_score", "negative_aesthetic_score")
 
@@ -65,6 +66,7 @@ class Reference:
         *,
         seed: int,
         scheduler: SamplerName = "euler",
+        schedule: ScheduleName = "default",
         refine: str = "ensemble",
         high_noise_frac: float = 0.8,
         strength: float = 0.3,
@@ -72,7 +74,7 @@ class Reference:
         guidance_end: float | None = None,
         **fields: Any,
     ) -> NDArray[np.uint8]:
-        self._set_sampler(scheduler)
+        self._set_sampler(scheduler, schedule)
         generator = torch.Generator("cpu").manual_seed(seed)
         for_base = {name: value for name, value in fields.items() if name not in REFINER_ONLY}
         for_refiner = {name: value for name, value in fields.items() if name not in ("width", "height")}
@@ -98,20 +100,21 @@ class Reference:
         *,
         seed: int,
         scheduler: SamplerName = "euler",
+        schedule: ScheduleName = "default",
         guidance_end: float | None = None,
         **fields: Any,
     ) -> NDArray[np.uint8]:
-        self._set_sampler(scheduler)
+        self._set_sampler(scheduler, schedule)
         fields |= ending_guidance(
             self.refiner, fields["num_inference_steps"], guidance_end, strength=fields["strength"]
         )
         generator = torch.Generator("cpu").manual_seed(seed)
         return np.asarray(self.refiner(image=picture, generator=generator, **fields).images[0])
 
-    def _set_sampler(self, name: SamplerName) -> None:
-        sampler, options = diffusers_class(name), SAMPLERS[name].options
+    def _set_sampler(self, name: SamplerName, schedule: ScheduleName) -> None:
         for pipeline in (self.base, self.refiner):
-            pipeline.scheduler = sampler.from_config(pipeline.own_scheduler_config, **options)
+            is_midway = pipeline is self.refiner
+            pipeline.scheduler = sampler_of(name, schedule, pipeline.own_scheduler_config, is_midway=is_midway)
 
 
 class InpaintingCutoff(SDXLCFGCutoffCallback):  # type: ignore[misc]

@@ -29,7 +29,7 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     ("guidance_rescale", -0.1), ("guidance_rescale", 1.1),
     ("guidance_end", 0), ("guidance_end", 1.1), ("guidance_end", "half"),
     ("seed", -1), ("seed", 2**32), ("seed", 1.5),
-    ("scheduler", "ddpm"), ("scheduler", 3), ("refine", "twice"),
+    ("scheduler", "dpm_fast"), ("scheduler", 3), ("schedule", "simple"), ("schedule", ["karras"]), ("refine", "twice"),
     ("high_noise_frac", 0), ("high_noise_frac", 1), ("high_noise_frac", -0.5),
     ("strength", 0), ("strength", 1.1),
     ("aesthetic_score", -1), ("aesthetic_score", 10.5),
@@ -99,7 +99,8 @@ def test_too_many_pixels(server: Server) -> None:
 
 
 @pytest.mark.parametrize("fields", [
-    {"num_inference_steps": 1}, {"num_inference_steps": 4, "high_noise_frac": 0.01},
+    {"num_inference_steps": 1, "refine": "ensemble"},
+    {"num_inference_steps": 4, "high_noise_frac": 0.01, "refine": "ensemble"},
     {"scheduler": "lcm", "num_inference_steps": 51},
 ], ids=str)  # fmt: skip
 def test_steps_that_cannot_be_shared_out(server: Server, fields: dict[str, Any]) -> None:

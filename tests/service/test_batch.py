@@ -86,7 +86,7 @@ BAD: list[tuple[Any, str, str]] = [
     (None, "request", "invalid_field"),
     ([QUICK], "request", "invalid_field"),
     # What only the runner can know:
-    ({**QUICK, "num_inference_steps": 1}, "num_inference_steps", "no_step"),
+    ({**QUICK, "num_inference_steps": 1, "refine": "ensemble"}, "num_inference_steps", "no_step"),
     ({**QUICK, "width": 8_192, "height": 8_192}, "width", "invalid_field"),
 ]
 

@@ -187,3 +187,24 @@ def test_what_was_kept_and_has_gone(visit: Open) -> None:
     assert user.panel(".gone").text_content() == ""
     user.reload()
     assert user.panel(".gone").text_content() == ""
+
+
+def test_schedules_follow_the_sampler(visit: Open) -> None:
+    user = visit()
+
+    def schedules() -> list[str]:
+        return [value for value, _ in user.control("schedule").evaluate(OPTIONS)]
+
+    assert schedules()[:2] == ["default", "karras"]
+    select(user, "schedule", "karras")
+    select(user, "scheduler", "dpmpp_2m")
+    assert user.control("schedule").input_value() == "karras"
+    user.fill(prompt="a cone", seed=3, num_inference_steps=4)
+    user.make()
+    assert asked(user).items() >= {"scheduler": "dpmpp_2m", "schedule": "karras"}.items()
+    select(user, "scheduler", "ddim")
+    assert schedules() == ["default", "sgm_uniform"]
+    assert user.control("schedule").input_value() == "default"
+    user.page.click("#use-settings")
+    user.until(lambda: user.control("schedule").input_value() == "karras")
+    assert user.control("scheduler").input_value() == "dpmpp_2m"

@@ -7,7 +7,7 @@ const TEXTS = new Set(["prompt", "negative_prompt"]);
 
 export class Fields {
   // Makes a control in each of the form's places, and takes away those for which this request has no field.
-  constructor(form, schemas, labels) {
+  constructor(form, schemas, server) {
     this.form = form;
     this.controls = new Map();
     for (const place of form.querySelectorAll("[data-field]")) {
@@ -16,18 +16,32 @@ export class Fields {
       if (name in schemas) this.controls.set(name, new Kind(form, place, schemas[name]));
       else place.remove();
     }
-    this.know(schemas, labels);
+    this.know(schemas, server);
+    form.addEventListener("change", ({ target }) => target.name === "scheduler" && this.learnSchedules());
   }
 
   // What there is on this server; again, once it is ready.
-  know(schemas, labels) {
+  know(schemas, { labels, schedules }) {
     this.schemas = schemas;
+    this.schedules = schedules;
     for (const [name, control] of this.controls) control.labels = labels[name] ?? {};
   }
 
   // What counts for a model: its bounds, which go over those of any, and its defaults.
   learn(bounds, defaults) {
-    for (const [name, control] of this.controls) control.learn({ ...this.schemas[name], ...bounds[name] }, defaults[name]);
+    for (const [name, control] of this.controls) {
+      if (name !== "schedule") control.learn({ ...this.schemas[name], ...bounds[name] }, defaults[name]);
+    }
+    this.ofSchedule = { ...this.schemas.schedule, ...bounds.schedule, default: defaults.schedule };
+    this.learnSchedules();
+  }
+
+  // Each sampler has some of them only. The model's own default goes with the model's own sampler, and with no other.
+  learnSchedules() {
+    const sampler = this.controls.get("scheduler");
+    const names = this.ofSchedule.enum.filter((name) => this.schedules[sampler.value].includes(name));
+    const own = sampler.isChanged ? "default" : this.ofSchedule.default;
+    this.controls.get("schedule").learn({ ...this.ofSchedule, enum: names }, own);
   }
 
   // The request: the prompt, and all that differs from the default. Raises Fault for what is not a number.
@@ -50,7 +64,10 @@ export class Fields {
   }
 
   set changes(changes) {
-    for (const [name, control] of this.controls) control.value = changes[name] ?? control.default;
+    for (const [name, control] of this.controls) {
+      if (name === "schedule") this.learnSchedules(); // the sampler comes before it
+      control.value = changes[name] ?? control.default;
+    }
   }
 
   // What of kept changes the server does not have, as "old v1 (model)".

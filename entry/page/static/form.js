@@ -15,7 +15,7 @@ export class Form {
     for (const part of form.querySelectorAll("[data-in]")) if (!part.dataset.in.split(" ").includes(this.kind)) part.remove();
     this.part(".primary").textContent = form.dataset.verb;
     this.part(".settings").open = WIDE.matches; // on a telephone, the picture is to be near
-    this.fields = new Fields(form, server.fields[this.kind], server.labels);
+    this.fields = new Fields(form, server.fields[this.kind], server);
     const place = form.querySelector(".upload");
     this.upload = place && new Upload(place, () => this.setDefaults());
     this.know(server);
@@ -35,7 +35,7 @@ export class Form {
   // What the server says of itself; again, once it is ready.
   know(server) {
     this.server = server;
-    this.fields.know(server.fields[this.kind], server.labels);
+    this.fields.know(server.fields[this.kind], server);
     this.learn(server);
   }
 

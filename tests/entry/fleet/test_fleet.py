@@ -15,7 +15,7 @@ import pytest
 from entry.fleet.fleet import Fleet
 from entry.fleet.team import Pair, choose
 from sdxl.config.settings import MINI, Settings
-from sdxl.denoising.sampler import make_sampler, schedule
+from sdxl.denoising.sampler import decisive, make_sampler
 from sdxl.errors import RelayError
 from sdxl.handoff.identity import Identity
 from sdxl.request.requests import GenerationRequest, RefineRequest
@@ -48,10 +48,10 @@ def test_choose(bases: dict[Identity, int], refiners: dict[Identity, int], expec
 
 
 SPACED, VELOCITY = (
-    OLD.model_copy(update={"schedule": schedule(make_sampler("euler", {**CONFIG, **changed}))})
+    OLD.model_copy(update={"schedule": decisive(make_sampler("euler", {**CONFIG, **changed}))})
     for changed in ({"timestep_spacing": "trailing"}, {"prediction_type": "v_prediction"})
 )
-NOISE = OLD.model_copy(update={"schedule": schedule(make_sampler("euler", {**CONFIG, "prediction_type": "epsilon"}))})
+NOISE = OLD.model_copy(update={"schedule": decisive(make_sampler("euler", {**CONFIG, "prediction_type": "epsilon"}))})
 
 
 def test_disagreements_are_named() -> None:

@@ -103,15 +103,28 @@ def test_before_a_model_is_there() -> None:
 
 
 def test_the_checkpoints_bounds_count() -> None:
-    bounds = Bounds(num_inference_steps=(1, 4), scheduler=("euler",))
+    bounds = Bounds(num_inference_steps=(1, 4), scheduler=("euler",), schedule=("default", "karras"))
     own = OWN.model_copy(update={"num_inference_steps": 4, "bounds": bounds})
     models = {**MODELS, "base": [offered("fast", defaults=own), offered("any")]}
     narrow, wide = about_model(models, None, Settings()), about_model(models, "any", Settings())
-    expected = {"num_inference_steps": {"minimum": 1, "maximum": 4}, "scheduler": {"enum": ["euler"]}}
+    expected = {
+        "num_inference_steps": {"minimum": 1, "maximum": 4},
+        "scheduler": {"enum": ["euler"]},
+        "schedule": {"enum": ["default", "karras"]},
+    }
     assert narrow["bounds"] == {"generate": expected, "edit": expected, "refine": {}}
     assert wide["bounds"]["generate"] == {}
     fields = about(models, {}, Settings())["fields"]["generate"]
     assert fields["width"].items() >= {"minimum": 64, "maximum": 8192, "multipleOf": 8}.items()
+
+
+def test_each_sampler_has_its_schedules() -> None:
+    told = about(MODELS, {}, Settings())
+    assert told["schedules"]["ddim"] == ("default", "sgm_uniform")
+    assert told["schedules"].keys() == set(told["fields"]["generate"]["scheduler"]["enum"])
+    assert told["labels"]["schedule"].keys() == set(told["fields"]["edit"]["schedule"]["enum"])
+    assert told["labels"]["scheduler"]["dpmpp_2m"] == "DPM++ 2M"
+    assert told["defaults"]["refine"]["schedule"] == "default"
 
 
 def test_every_field_of_the_page_is_one_of_the_api() -> None:

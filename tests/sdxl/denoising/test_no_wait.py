@@ -24,8 +24,10 @@ from stepbatch.failure import Failure
 from stepbatch.tick import tick
 
 CONFIG = json.loads((MINI / "base/scheduler/scheduler_config.json").read_text())
-# diffusers' own steps of these wait: three send noise that the host has drawn, unipc solves a small system.
-WAIT: set[SamplerName] = {"euler_ancestral", "dpmpp_2m_sde", "lcm", "unipc"}
+# diffusers' own steps of these wait: most send noise that the host has drawn, unipc solves a small system.
+WAIT: set[SamplerName] = {
+    "euler_ancestral", "ddpm", "dpm2_a", "dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_sde", "lcm", "unipc",
+}  # fmt: skip
 
 
 class Waits(TorchDispatchMode):

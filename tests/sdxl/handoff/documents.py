@@ -26,6 +26,7 @@ ENSEMBLE: dict[str, Any] = {
     "aesthetic_score": 6.0,
     "negative_aesthetic_score": 2.5,
     "scheduler": "euler",
+    "schedule": "default",
     "sampler_digest": "0123456789abcdef" * 4,
     "num_inference_steps": 30,
     "guidance_scale": 5.0,

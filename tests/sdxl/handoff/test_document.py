@@ -22,7 +22,7 @@ from tests.sdxl.handoff.documents import (
     with_metadata,
 )
 
-GOLDEN_SHA256 = "389d3e82d8656609833425c71712cdc76173471b27d287033808b5d7152ffff7"
+GOLDEN_SHA256 = "f4896c8fba1f13b41079e21000a52a86a58cf332e433862a297d31ec0952491b"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -104,7 +104,7 @@ def test_golden_bytes() -> None:
     assert header["latents"] == {"dtype": "F16", "shape": [1, 4, 8, 16], "data_offsets": [0, 1024]}
     assert header["generator_state"] == {"dtype": "U8", "shape": [5056], "data_offsets": [1024, 6080]}
     assert header["__metadata__"]["format"] == "sdxl-relay-handoff"
-    assert header["__metadata__"]["version"] == "1"
+    assert header["__metadata__"]["version"] == "2"
     assert header["__metadata__"]["crops_coords_top_left"] == "[0, 8]"
     assert header["__metadata__"]["prompt"] == ENSEMBLE["prompt"]
     assert not header["__metadata__"].keys() & {"prompt_2", "strength", "clip_skip"}

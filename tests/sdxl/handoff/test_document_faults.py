@@ -39,7 +39,7 @@ def test_too_large() -> None:
         (joined({"__metadata__": None}, b""), handoff.FormatNameError),
         (with_metadata(format=None), handoff.FormatNameError),
         (with_metadata(format="pt"), handoff.FormatNameError),
-        (with_metadata(version="2"), handoff.VersionError),
+        (with_metadata(version="1"), handoff.VersionError),
         (with_metadata(version=None), handoff.VersionError),
         (
             joined({**HEADER, "x": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}, DATA),
@@ -108,6 +108,9 @@ def test_each_fault_has_its_error(document: bytes, error: type[HandOffError]) ->
         ("aesthetic_score", "1e999"),
         ("negative_aesthetic_score", "10.1"),
         ("scheduler", "plms"),
+        ("scheduler", "dpmpp_2m_karras"),
+        ("schedule", None),
+        ("schedule", "simple"),
         ("sampler_digest", "F" * 64),
         ("base_digest", "f" * 64 + "\n"),
         ("num_inference_steps", "151"),
@@ -128,3 +131,8 @@ def test_the_constructor_keeps_the_same_bounds() -> None:
     for changes in ({"prompt": "\ud800"}, {"cutoff": None}, {"strength": 0.5}, {"width": 68}, {"seed": -1}):
         with pytest.raises(ValidationError):
             make(**changes)
+
+
+def test_a_schedule_that_the_sampler_cannot_have() -> None:
+    with pytest.raises(MetadataFieldError, match=r'hand-off field schedule: got "karras".*: .*default'):
+        decode(with_metadata(scheduler="lcm", schedule="karras"))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sdxl.config.presets import PRESETS, PresetName
 from sdxl.config.settings import ConfigurationError, StageName
-from sdxl.denoising.sampler import digest, img2img_steps, make_sampler
+from sdxl.denoising.sampler import digest, img2img_steps, make_sampler, set_steps
 from sdxl.errors import RelayError
 from sdxl.models.checkpoint import Checkpoint
 from sdxl.request.requests import EditRequest, GenerationRequest
@@ -140,6 +140,18 @@ def test_edits_have_steps_by_default(name: PresetName, has_mask: bool, turbo: Ch
     sampler = make_sampler(wanted.scheduler, checkpoint.facts.scheduler_config)
     steps = len(img2img_steps(sampler, wanted.num_inference_steps, wanted.strength))
     assert steps == (4 if has_mask else {"turbo": 2, "lightning": 3, "lcm": 3}[name])
+
+
+@pytest.mark.parametrize("name", ("turbo", "lightning"))
+def test_trailing_is_the_presets_default(name: PresetName) -> None:
+    facts = without_files("base", name).facts
+    config = facts.scheduler_config
+    for scheduler in facts.defaults.bounds.scheduler or ():
+        default, trailing = (make_sampler(scheduler, config, schedule) for schedule in ("default", "sgm_uniform"))
+        assert [*set_steps(default, 4)] == [*set_steps(trailing, 4)]
+    asked = GenerationRequest(prompt="a", seed=1, schedule="normal").with_defaults(facts.defaults)
+    with pytest.raises(RelayError, match='schedule: got "normal"; allowed: default, sgm_uniform with'):
+        facts.defaults.bounds.check(asked)
 
 
 def with_relay(folder: Path, **relay: Any) -> str:

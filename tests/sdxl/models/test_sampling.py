@@ -69,7 +69,8 @@ def reference() -> Any:
     return pipeline
 
 
-ABLE = ("euler", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde", "unipc", "lcm")
+ABLE = ("euler", "euler_ancestral", "ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "unipc", "lcm")
+SPREAD = ("default", "karras", "exponential", "sgm_uniform", "normal", "align_your_steps")
 
 
 @pytest.mark.parametrize("name", ABLE)
@@ -97,6 +98,7 @@ def test_bounds_of_a_preset_stay() -> None:
     own = Bounds(scheduler=("heun", "euler"), num_inference_steps=(1, 4), reason="SDXL_PRESET=turbo")
     found = bounds_for(ZERO_SNR, own)
     assert (found.scheduler, found.num_inference_steps) == (("euler",), (1, 4))
+    assert found.schedule == SPREAD
     assert found.reason == "SDXL_PRESET=turbo and the checkpoint's zero terminal SNR"
     assert bounds_for(V, own) == own
 

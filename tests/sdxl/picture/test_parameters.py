@@ -14,6 +14,7 @@ from sdxl.picture.parameters import Parameters, parsed
 from sdxl.picture.record import RefineRecord, record_of
 from sdxl.request.requests import GenerationRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS, SamplerName
+from sdxl.request.schedules import SCHEDULES, ScheduleName
 from sdxl.request.settled import Defaults
 from sdxl.version import VERSION
 from tests.sdxl.picture.test_metadata import picture, read, record
@@ -56,7 +57,13 @@ def test_every_sampler_has_a_name(name: SamplerName) -> None:
     text = Metadata.of(record(scheduler=name)).parameters
     assert text is not None
     assert read_by_automatic1111s_rules(text)["Sampler"] == SAMPLERS[name].label
-    assert ("Karras" in text) == (name == "dpmpp_2m_karras")
+
+
+@pytest.mark.parametrize("schedule", get_args(ScheduleName))
+def test_every_schedule_has_a_name(schedule: ScheduleName) -> None:
+    text = Metadata.of(record(schedule=schedule)).parameters
+    assert text is not None
+    assert read_by_automatic1111s_rules(text)["Schedule type"] == SCHEDULES[schedule].label
 
 
 def test_sdedit_base_alone_and_refine_say_so() -> None:
