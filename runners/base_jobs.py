@@ -112,6 +112,7 @@ class BaseStage(Stage):
         of_both = samplers.img2img_steps(sampler, wanted.num_inference_steps, wanted.strength)
         timesteps = samplers.edit_steps(of_both, wanted.num_inference_steps, cutoff)
         has_steps = len(timesteps) > 0
+        _check_masked_content(wanted, has_mask=mask is not None, has_steps=has_steps)
         if not has_steps:
             cutoff = None
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
@@ -122,6 +123,7 @@ class BaseStage(Stage):
             timesteps=timesteps,
             generator=generator,
             strength=wanted.strength if has_steps else None,
+            masked_content=wanted.masked_content,
         )
 
         def finish(latents: torch.Tensor) -> Frame:
@@ -200,6 +202,15 @@ def _refiner_steps(facts: Facts, wanted: Generation | Edit, cutoff: int | None) 
     if cutoff is None:
         return len(samplers.img2img_steps(sampler, steps, wanted.strength))
     return len(samplers.refiner_steps(sampler, steps, cutoff))
+
+
+def _check_masked_content(wanted: Edit, *, has_mask: bool, has_steps: bool) -> None:
+    """Raises RelayError (400) where it would have no effect."""
+    if wanted.masked_content != "original" and not has_mask:
+        raise invalid_field("masked_content", wanted.masked_content, "original, for there is no mask")
+    if wanted.masked_content in ("noise", "nothing") and not has_steps:
+        allowed = "original or fill, for at this strength the refiner edits alone; or more strength"
+        raise invalid_field("masked_content", wanted.masked_content, allowed)
 
 
 def _mask(frame: Frame) -> torch.Tensor | None:
