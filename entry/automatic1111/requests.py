@@ -20,9 +20,11 @@ from entry.automatic1111.loras import without_tags
 from entry.automatic1111.meaningless import check_refused, ignored_fields
 from entry.automatic1111.options import Options
 from entry.automatic1111.samplers import our_sampler
-from sdxl.errors import invalid_field
+from entry.http.contracts import renamed
+from sdxl.errors import RelayError, invalid_field
 from sdxl.request.fields import MAX_SEED, ModelName, Prompt, Text
 from sdxl.request.requests import GenerationRequest
+from sdxl.request.samplers import SamplerName
 
 MAX_PICTURES = 32  # of one request
 NO_OPTIONS = Options()
@@ -55,7 +57,7 @@ class PicturesWanted(Forgiving):
     def model_post_init(self, _context: object) -> None:
         """Raises RelayError (400) for what cannot be done here, and samplers that are not there."""
         check_refused(self.unknown)
-        our_sampler(self.sampler, self.scheduler)
+        self._our_sampler()
         without_tags(self.prompt)
         if self.count > MAX_PICTURES:
             raise invalid_field("batch_size", self.batch_size, f"batch_size x n_iter of at most {MAX_PICTURES}")
@@ -87,12 +89,11 @@ class PicturesWanted(Forgiving):
     @property
     def own_names(self) -> Mapping[str, str]:
         """Our names of fields, of which errors may speak, and what the client calls them."""
-        sampler = "sampler_name" if self.sampler_name or not self.sampler_index else "sampler_index"
         return {
             "num_inference_steps": "steps",
             "guidance_scale": "cfg_scale",
             "high_noise_frac": "refiner_switch_at",
-            "scheduler": sampler,
+            "scheduler": self._sampler_field,
             "loras": "prompt",
             "model": "sd_model_checkpoint",
             "refiner_model": "refiner_checkpoint",
@@ -108,7 +109,7 @@ class PicturesWanted(Forgiving):
             "negative_prompt": self.negative_prompt,
             "num_inference_steps": self.steps,
             "guidance_scale": self.cfg_scale,
-            "scheduler": our_sampler(self.sampler, self.scheduler),
+            "scheduler": self._our_sampler(),
             "clip_skip": _clip_skip(settled.CLIP_stop_at_last_layers),
             "model": settled.sd_model_checkpoint,
             "output_format": settled.samples_format or "png",
@@ -119,6 +120,17 @@ class PicturesWanted(Forgiving):
         if self.refiner_switch_at:
             return fields | {"refine": "ensemble", "high_noise_frac": float(self.refiner_switch_at)}
         return fields
+
+    @property
+    def _sampler_field(self) -> str:
+        """Where the client says which sampler."""
+        return "sampler_name" if self.sampler_name or not self.sampler_index else "sampler_index"
+
+    def _our_sampler(self) -> SamplerName | None:
+        try:
+            return our_sampler(self.sampler, self.scheduler)
+        except RelayError as error:
+            raise renamed(error, {"sampler_name": self._sampler_field}) from None
 
 
 class Txt2Img(PicturesWanted):

@@ -62,6 +62,19 @@ def test_what_is_kept_has_each_timesteps_noise_and_none_in_the_end(name: str) ->
         assert not torch.equal(latents[..., :4], ORIGINAL[..., :4])
 
 
+def test_what_is_masked_may_begin_with_noise_or_nothing() -> None:
+    noise = torch.randn(ORIGINAL.shape, generator=torch.Generator().manual_seed(1))
+    begins = {}
+    for content in ("original", "noise", "nothing"):
+        wrapped, timesteps = inpainting("ddim", 6, 0.7)
+        begins[content] = wrapped.first_latents(0.7, content)  # type: ignore[arg-type]
+        assert torch.equal(begins[content][..., 4:], begins["original"][..., 4:]), "what is kept"
+    plain = make_sampler("ddim", CONFIG)
+    for content, latents in (("original", ORIGINAL), ("noise", noise), ("nothing", torch.zeros_like(noise))):
+        expected = plain.add_noise(latents, noise, timesteps[:1])
+        assert torch.allclose(begins[content][..., :4], expected[..., :4], atol=1e-6)
+
+
 def test_at_strength_1_it_begins_with_noise_alone() -> None:
     wrapped, _ = inpainting("ddim", 6, 1.0)
     noise = torch.randn(ORIGINAL.shape, generator=torch.Generator().manual_seed(1))
