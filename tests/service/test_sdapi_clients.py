@@ -38,8 +38,9 @@ CLIENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         "override_settings": {"sd_model_checkpoint": "sdxl", "eta_noise_seed_delta": 0, "CLIP_stop_at_last_layers": 1},
     }, {"eta"}),
     "Dify": ("txt2img", {
-        **dict.fromkeys(DIFY_ZEROS, 0), **dict.fromkeys(DIFY_EMPTY, ""), "styles": [], "script_args": [], "comments": {},
-        "seed": -1, "subseed": -1, "seed_resize_from_h": -1, "seed_resize_from_w": -1, "sampler_index": "Automatic",
+        **dict.fromkeys(DIFY_ZEROS, 0), **dict.fromkeys(DIFY_EMPTY, ""), "styles": [], "script_args": [],
+        "comments": {}, "seed": -1, "subseed": -1, "seed_resize_from_h": -1, "seed_resize_from_w": -1,
+        "sampler_index": "Automatic",
         "batch_size": 1, "n_iter": 1, "steps": 10, "cfg_scale": 7, "width": 128, "height": 128, "hr_scale": 2,
         "restore_faces": False, "tiling": False, "enable_hr": False, "do_not_save_samples": False,
         "do_not_save_grid": False, "override_settings": {"sd_model_checkpoint": ""}, "send_images": True,

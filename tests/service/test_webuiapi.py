@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import webuiapi
-from PIL import Image
 
 from tests.entry.automatic1111.test_img2img import halves, square
 from tests.service.server import Server

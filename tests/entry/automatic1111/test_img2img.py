@@ -94,7 +94,7 @@ def test_several_pictures_are_a_batch() -> None:
     assert wanted(batch_size=4).count == 4
     assert [wanted(batch_size=4).picture_for(index) for index in range(4)] == [0] * 4
     assert wanted(init_images="one").init_images == ("one",)
-    with pytest.raises(RelayError, match="init_images: got .*batch_size = 2"):
+    with pytest.raises(RelayError, match=r"init_images: got .*batch_size = 2"):
         wanted(**several, batch_size=2)
 
 
@@ -119,8 +119,9 @@ def test_pictures_come_as_base64_or_data_urls(prefix: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "status"),
     [
-        ({"init_images": ["http://127.0.0.1/a.png"]}, "init_images", 400), ({"init_images": ["??"]}, "init_images", 400),
-        ({"init_images": ["AAAA"]}, "init_images", 415), ({"mask": "AAAA"}, "mask", 415),
+        ({"init_images": ["http://127.0.0.1/a.png"]}, "init_images", 400),
+        ({"init_images": ["??"]}, "init_images", 400), ({"init_images": ["AAAA"]}, "init_images", 415),
+        ({"mask": "AAAA"}, "mask", 415),
         ({"init_images": [text_of(halves()), "AAAA"], "width": 64, "height": 64}, "init_images.1", 415),
         ({"width": 512, "height": 512}, "width", 400), ({"mask": text_of(square((0, 0, 0, 0)))}, "mask", 400),
         ({"init_images": [text_of(halves(16, 16))]}, "init_images", 400),
