@@ -32,7 +32,7 @@ SILENT = {
     "do_not_save_samples", "do_not_save_grid", "override_settings_restore_afterwards", "subseed", "seed_enable_extras",
     "do_not_reload_embeddings", "comments", "firstphase_width", "firstphase_height", "hr_scale", "hr_upscaler",
     "hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler",
-    "hr_prompt", "hr_negative_prompt", "hr_cfg", "hr_additional_modules",
+    "hr_prompt", "hr_negative_prompt", "hr_cfg", "hr_additional_modules", "denoising_strength",
 }  # fmt: skip
 NO_SUCH_THING = "there is no such thing here"
 

@@ -94,7 +94,7 @@ class CallersOptions:
         wanted = Options(**sent)
         model_named(wanted.sd_model_checkpoint, self._fleet.base.offers, "sd_model_checkpoint")
         kept = {**self._kept.get(caller, {}), **sent}
-        kept = {name: value for name, value in kept.items() if value is not None and value != USUAL.get(name, "")}
+        kept = {name: value for name, value in kept.items() if value not in (None, "", USUAL.get(name))}
         try:
             size = len(json.dumps(kept, allow_nan=False))
         except ValueError:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,9 +34,13 @@ PREFIX = "/sdapi/v1"
 
 def automatic1111_routes(settings: Settings) -> Mapping[str, Route]:
     """What the gate checks, by path."""
-    with_pictures = {"txt2img": Txt2Img, "img2img": Img2Img, "extra-single-image": ExtraSingle,
-                     "extra-batch-images": ExtraBatch, "png-info": PngInfo}  # fmt: skip
-    # The gate takes text for one; AUTOMATIC1111's clients send an image to txt2img, too, in a script that is off.
+    with_pictures: dict[str, type[BaseModel]] = {
+        "txt2img": Txt2Img,  # some clients send one here, too, in a script that is off
+        "img2img": Img2Img,
+        "extra-single-image": ExtraSingle,
+        "extra-batch-images": ExtraBatch,
+        "png-info": PngInfo,
+    }
     routes = {name: Route(JSON, model, settings.max_upload_bytes) for name, model in with_pictures.items()}
     routes["options"] = Route(JSON, Options, MAX_REQUEST_BYTES)
     return {f"{PREFIX}/{name}": route for name, route in routes.items()}

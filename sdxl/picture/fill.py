@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Plane = NDArray[np.float32]  # [height, width, channels]
+Plane = NDArray[Any]  # [height, width, channels], float32
 
 
 def filled(picture: Image.Image, mask: Image.Image) -> Image.Image:
@@ -16,8 +18,8 @@ def filled(picture: Image.Image, mask: Image.Image) -> Image.Image:
     sides and the means of what is known; on the way up, what is not known comes from the coarser level. A picture of
     which nothing is known is black.
     """
-    weight = 1 - np.asarray(mask, np.float32)[..., None] / 255
-    levels = [(np.asarray(picture, np.float32) * weight, weight)]
+    weight: Plane = 1 - np.asarray(mask, np.float32)[..., None] / 255
+    levels: list[tuple[Plane, Plane]] = [(np.asarray(picture, np.float32) * weight, weight)]
     while max(levels[-1][1].shape) > 1:
         levels.append(_halved(*levels[-1]))
     premultiplied, weight = levels[-1]

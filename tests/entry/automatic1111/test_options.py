@@ -16,7 +16,7 @@ from sdxl.errors import RelayError
 def options() -> CallersOptions:
     """Before any stage is there, so that every model's name is taken."""
     fleet: Any = SimpleNamespace(base=SimpleNamespace(offers=[]), default_model=lambda: None)
-    return CallersOptions(fleet, Settings(api_keys="a-key-for-the-tests"))
+    return CallersOptions(fleet, Settings.from_environment({"SDXL_API_KEYS": "a-key-for-the-tests"}))
 
 
 def test_they_are_the_callers_own(options: CallersOptions) -> None:

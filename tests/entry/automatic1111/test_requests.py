@@ -15,8 +15,12 @@ from sdxl.errors import RelayError
 from sdxl.request.samplers import SamplerName
 
 
+def wanted(**fields: Any) -> Txt2Img:
+    return Txt2Img(**{"prompt": "a cube", **fields})
+
+
 def ours(**fields: Any) -> dict[str, Any]:
-    (request,) = Txt2Img(prompt="a cube", **fields).requests([5])
+    (request,) = wanted(**fields).requests([5])
     return request.model_dump(exclude_none=True, exclude_defaults=True)
 
 
@@ -62,7 +66,7 @@ def test_options_count_where_the_request_says_nothing() -> None:
     (request,) = Txt2Img(prompt="a cube").requests([1], options)
     assert (request.model, request.clip_skip, request.output_format) == ("a", 2, "webp")
     settings = {"sd_model_checkpoint": "b", "CLIP_stop_at_last_layers": 1, "samples_format": "png"}
-    (request,) = Txt2Img(prompt="a cube", override_settings=settings).requests([1], options)
+    (request,) = wanted(override_settings=settings).requests([1], options)
     assert (request.model, request.clip_skip, request.output_format) == ("b", None, "png")
 
 
@@ -80,8 +84,7 @@ SCRIPTS_OFF: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", SCRIPTS_OFF)
 def test_scripts_that_are_off_are_let_pass(name: str) -> None:
-    wanted = Txt2Img(prompt="a cube", alwayson_scripts={name: SCRIPTS_OFF[name]})
-    assert wanted.ignored == {}
+    assert wanted(alwayson_scripts={name: SCRIPTS_OFF[name]}).ignored == {}
 
 
 @pytest.mark.parametrize(
@@ -126,12 +129,12 @@ def test_what_is_not_allowed(fields: dict[str, Any]) -> None:
 
 
 def test_what_had_no_effect_is_told() -> None:
-    wanted = Txt2Img(
-        prompt="a cube", url="http://x", auth="", clip_skip=1, eta=0, styles=["None"], s_noise="0", save_images=True,
+    ignored = wanted(
+        url="http://x", auth="", clip_skip=1, eta=0, styles=["None"], s_noise="0", save_images=True,
         denoising_strength=0.7, hr_upscaler="Latent", subseed=-1, s_churn=0, do_not_save_samples=True,
         override_settings={"eta_noise_seed_delta": 0, "sd_hypernetwork": "None", "sd_vae": "x.pt"},
-    )  # fmt: skip
-    assert wanted.ignored.keys() == {"url", "clip_skip", "eta", "s_noise", "save_images", "override_settings.sd_vae"}
+    ).ignored  # fmt: skip
+    assert ignored.keys() == {"url", "clip_skip", "eta", "s_noise", "save_images", "override_settings.sd_vae"}
 
 
 def test_no_field_has_two_meanings() -> None:
