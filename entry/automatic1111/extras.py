@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from PIL import Image
@@ -21,7 +21,7 @@ from sdxl.picture.image import plain_file, read_picture
 from sdxl.picture.pixels import Size
 from sdxl.request.fields import MAX_SIDE_PX, OutputFormat
 
-ENLARGED = 16  # times SDXL_MAX_PIXELS: four times the sides of the largest picture that is made here
+ENLARGED = 16  # times SDXL_MAX_PIXELS, of a request: four times the sides of the largest picture that is made here
 MAX_AT_ONCE = 2  # each takes a core for a while; pictures that are being made go on beside them
 _PLACES = asyncio.Semaphore(MAX_AT_ONCE)
 
@@ -112,19 +112,19 @@ async def enlarged(
 
     Raises RelayError (400, 413 or 415) that names the field.
     """
+    limits = {"max_bytes": settings.max_upload_bytes, "max_pixels": ENLARGED * settings.max_pixels // len(texts)}
     async with _PLACES:
         return await asyncio.to_thread(
-            lambda: [as_base64(_enlarged(wanted, *text, output_format, settings)) for text in texts]
+            lambda: [as_base64(_enlarged(wanted, *text, output_format, limits)) for text in texts]
         )
 
 
-def _enlarged(wanted: _Extras, text: str, field: str, output_format: OutputFormat, settings: Settings) -> bytes:
-    most = ENLARGED * settings.max_pixels
+def _enlarged(wanted: _Extras, text: str, field: str, output_format: OutputFormat, limits: Mapping[str, int]) -> bytes:
     with faults_named(field):
-        picture = read_picture(file_of(text, field), max_bytes=settings.max_upload_bytes, max_pixels=most)
+        picture = read_picture(file_of(text, field), **limits)
     if wanted.ways:
         size, cut = wanted.sizes(picture.size)
-        _check_size(wanted, size, most)
+        _check_size(wanted, size, limits["max_pixels"])
         picture = fitted(_blended([(way(picture, size), share) for way, share in wanted.ways]), cut, "crop")
     return plain_file(picture, output_format)
 
@@ -143,4 +143,5 @@ def _check_size(wanted: _Extras, size: Size, most: int) -> None:
             if wanted.resize_mode == 0
             else ("upscaling_resize_w", wanted.upscaling_resize_w)
         )
-        raise invalid_field(field, got, f"a result of at most {most} pixels; this would be {size[0]} x {size[1]}")
+        allowed = f"{most} pixels for each result; this would be {size[0]} x {size[1]}"
+        raise invalid_field(field, got, allowed)

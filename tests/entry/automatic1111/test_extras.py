@@ -51,6 +51,14 @@ def test_two_ways_are_blended() -> None:
     assert (made["Nearest"] == np.asarray(noise).repeat(2, 0).repeat(2, 1)).all()
 
 
+def test_the_pictures_of_a_request_share_its_room() -> None:
+    text = text_of(halves(256, 256))
+    wanted = ExtraSingle(image=text, upscaler_1="Lanczos")
+    assert len(asyncio.run(enlarged(wanted, [(text, "image")], "png", SETTINGS))) == 1
+    with pytest.raises(RelayError, match=f"upscaling_resize: .*{16 * 128 * 128 // 2} pixels for each"):
+        asyncio.run(enlarged(wanted, [(text, "a"), (text, "b")], "png", SETTINGS))
+
+
 def test_the_file_has_the_wanted_format() -> None:
     assert larger(halves(), "webp").format == "WEBP"
 
