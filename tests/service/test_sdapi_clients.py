@@ -11,6 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.conftest import KEYS
 from tests.entry.automatic1111.test_img2img import halves, square, text_of
 from tests.service.server import Server
 
@@ -144,6 +145,22 @@ def test_errors_name_the_field(server: Server, path: str, fields: dict[str, Any]
     answer = server.post(f"/sdapi/v1/{path}", json={"prompt": PROMPT, **fields})
     assert (answer.status_code, answer.json().get("field")) == (status, field), answer.text
     assert answer.json()["detail"].startswith(f"{field}: ")
+
+
+def test_options_are_the_callers_own(guarded_server: Server) -> None:
+    def send(key: str, path: str, **fields: Any) -> httpx.Response:
+        return httpx.post(f"{guarded_server.url}/sdapi/v1/{path}", json=fields, auth=("me", key), timeout=100)
+
+    def made(key: str, **fields: Any) -> str | None:
+        (text,) = send(key, "txt2img", prompt=PROMPT, steps=6, **fields).json()["images"]
+        return Image.open(BytesIO(base64.b64decode(text))).format
+
+    try:
+        assert send(KEYS[0], "options", samples_format="webp").status_code == 200
+        assert (made(KEYS[0]), made(KEYS[1])) == ("WEBP", "PNG")
+        assert made(KEYS[0], override_settings={"samples_format": "jpeg"}) == "JPEG"
+    finally:
+        send(KEYS[0], "options", samples_format="")
 
 
 def test_what_is_there_and_does_nothing(server: Server) -> None:

@@ -185,6 +185,14 @@ def test_the_masks_edge_is_blurred(blur: dict[str, float], reach: tuple[int, int
         assert line[48 - 24] == 0 or px == 8
 
 
+def test_nothing_of_the_original_is_left_where_latents_are_repainted() -> None:
+    made = original(halves(), square((32, 32, 96, 96)), inpaint_full_res=False, mask_blur=8)
+    result, mask = finished(made, Image.new("RGB", (128, 128), "lime")), levels(made.mask)
+    assert (result[mask >= 128] == [0, 255, 0]).all()
+    assert (result[mask == 0] == levels(halves())[mask == 0]).all()
+    assert ((mask > 0) & (mask < 128)).any(), "between them, they fade"
+
+
 def test_only_masked_works_on_the_masks_surroundings() -> None:
     mask = square((80, 80, 112, 112), (256, 128))
     made = original(halves(256, 128), mask, inpaint_full_res=True, inpaint_full_res_padding=16, width=128, height=128,
