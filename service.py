@@ -15,8 +15,7 @@ from pydantic import Field, RootModel
 from starlette.responses import Response
 
 from entry.answer import PictureFile
-from entry.automatic1111.routes import ROUTES as AUTOMATIC1111_ROUTES
-from entry.automatic1111.routes import add_automatic1111_routes
+from entry.automatic1111.routes import add_automatic1111_routes, automatic1111_routes
 from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
 from entry.events import stream
 from entry.fleet.fleet import Fleet
@@ -59,7 +58,7 @@ DRAIN = Drain(SETTINGS.drain_s)
 PICTURES = Pictures(FLEET, SETTINGS)
 BATCHES = Batches(PICTURES.generate, SETTINGS)
 MAX_ITEMS = max_items(SETTINGS)
-ROUTES = {**own_routes(SETTINGS, BATCHES), **openai_routes(SETTINGS), **AUTOMATIC1111_ROUTES}
+ROUTES = {**own_routes(SETTINGS, BATCHES), **openai_routes(SETTINGS), **automatic1111_routes(SETTINGS)}
 APP = make_app(
     partial(add_openai_routes, pictures=PICTURES, fleet=FLEET, settings=SETTINGS),
     partial(add_automatic1111_routes, pictures=PICTURES, fleet=FLEET, settings=SETTINGS),

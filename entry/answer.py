@@ -17,7 +17,7 @@ from runners.frames import Frame, pixels_of
 from sdxl.picture.credentials import Credentials
 from sdxl.picture.image import EncodedPicture, encode_picture
 from sdxl.picture.metadata import Metadata
-from sdxl.picture.record import record_of
+from sdxl.picture.record import AnyRecord, record_of
 from sdxl.picture.watermark import WATERMARK_MIN_WIDTH_PX
 from sdxl.request.loras import applied_text
 from sdxl.request.requests import PictureRequest
@@ -70,6 +70,7 @@ class PictureFile:
     loras: str | None = None  # which were applied where, if any were asked for
     models: dict[str, str] = field(default_factory=dict)  # by stage, in the order of their work
     digests: dict[str, str] = field(default_factory=dict)  # SHA-256 of each model's files
+    record: AnyRecord | None = None  # what it was made of, whether or not the file says so
 
     def as_json(self) -> dict[str, Any]:
         """The file in base64, with the rest; as an item of /generate_batch and the result of a stream have it."""
@@ -126,7 +127,8 @@ async def picture_file(
     if "why_alone" in result.meta:
         warnings["refiner"] = result.meta["why_alone"]
         request = request.model_copy(update={"refiner_model": None})
-    metadata = _metadata(request, results) if request.metadata else None
+    record = _record(request, results)
+    metadata = Metadata.of(record) if request.metadata else None
 
     def encode() -> EncodedPicture:
         encoded = encode_picture(
@@ -159,14 +161,15 @@ async def picture_file(
         models=_by_stage(results, "models"),
         digests=_by_stage(results, "checkpoints"),
         spent_ms=watch.spent_ms,
+        record=record,
     )
 
 
-def _metadata(request: PictureRequest, results: Sequence[Frame]) -> Metadata:
+def _record(request: PictureRequest, results: Sequence[Frame]) -> AnyRecord:
     """What the stages say of the picture: the first has settled the request, each names its own checkpoint."""
     checkpoints, loras = _by_stage(results, "checkpoints"), _by_stage(results, "loras")
     size = results[-1].meta["width"], results[-1].meta["height"]
-    return Metadata.of(record_of(request, results[0].meta["settled"], size, checkpoints, loras))
+    return record_of(request, results[0].meta["settled"], size, checkpoints, loras)
 
 
 def _by_stage(results: Sequence[Frame], name: str) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class BaseStage(Stage):
         settled, shares = without_idle_refiner(asked, wanted, share)
         why, wanted = _why_alone(wanted, settled), settled
         has_steps = len(shares.of_base) > 0
+        _check_masked_content(wanted, has_mask=mask is not None, has_steps=has_steps)
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
         start = Start(
             image=image,
@@ -122,6 +123,7 @@ class BaseStage(Stage):
             timesteps=shares.of_base,
             generator=generator,
             strength=wanted.strength if has_steps else None,
+            masked_content=wanted.masked_content,
         )
 
         def finish(latents: torch.Tensor) -> Frame:
@@ -199,6 +201,15 @@ def _why_alone(wanted: Generation | Edit, settled: Generation | Edit) -> str | N
     if settled.refine == wanted.refine:
         return None
     return f"left out: with num_inference_steps {wanted.num_inference_steps}, one of the stages would have no step"
+
+
+def _check_masked_content(wanted: Edit, *, has_mask: bool, has_steps: bool) -> None:
+    """Raises RelayError (400) where it would have no effect."""
+    if wanted.masked_content != "original" and not has_mask:
+        raise invalid_field("masked_content", wanted.masked_content, "original, for there is no mask")
+    if wanted.masked_content in ("noise", "nothing") and not has_steps:
+        allowed = "original or fill, for at this strength the refiner edits alone; or more strength"
+        raise invalid_field("masked_content", wanted.masked_content, allowed)
 
 
 def _mask(frame: Frame) -> torch.Tensor | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 ErrorCode = Literal[
-    "body_too_large", "cancelled", "client_left", "internal", "interrupted", "invalid_field", "invalid_form",
+    "body_too_large", "cancelled", "client_left", "internal", "invalid_field", "invalid_form",
     "invalid_frame", "invalid_handoff", "invalid_image", "invalid_json", "invalid_mask", "invalid_request",
     "job_failed", "missing_field", "model_not_found",
     "models_do_not_fit", "no_memory", "no_page", "no_refiner", "no_step", "no_such_task",
@@ -19,7 +19,6 @@ MEANINGS: Mapping[ErrorCode, str] = {
     "cancelled": "The job was cancelled.",
     "client_left": "The client left before its answer was there (499). Only the log shows it.",
     "internal": "The server is at fault; its log says more.",
-    "interrupted": "Somebody with the same key interrupted the job.",
     "invalid_field": "A field has a value that is not allowed. The message says what came and what is allowed.",
     "invalid_form": "The body is not a well-formed multipart form.",
     "invalid_frame": "A runner got something other than a frame.",

@@ -1,4 +1,4 @@
-"""The txt2img jobs at work in this entry: how far they are, and their end when somebody interrupts them.
+"""The txt2img and img2img jobs at work in this entry: how far they are, and their end when they are interrupted.
 
 AUTOMATIC1111 has one user. Here, those who show the same API key are one: they see each other's progress and
 interrupt each other's jobs, and nobody else's. Without keys, all are one.
@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from entry.answer import PictureFile
 from entry.fleet.progress import Follower, Progress
-from sdxl.errors import RelayError
+from entry.several import all_of
+from sdxl.config.settings import Settings
 
-INTERRUPTED = RelayError(409, "interrupted", "the job was interrupted")
 PREVIEWS = 10
-Made = TypeVar("Made")
+One = Callable[[int, Follower], Awaitable[PictureFile]]
+"""Makes the picture of an index."""
 
 
 @dataclass(eq=False)
 class Job:
     """One request's pictures."""
 
+    name: str  # txt2img or img2img
     count: int
     begun: float = field(default_factory=time.time)
     preview: NDArray[np.uint8] | None = None  # of the first picture, [height/8, width/8, 3]
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    made: dict[int, PictureFile] = field(default_factory=dict)
     _told: dict[int, Progress] = field(default_factory=dict)
 
     def follower(self, index: int) -> Follower:
@@ -59,17 +62,22 @@ class Job:
         first = self._told.get(0)
         return (0, 0) if first is None else (first.done, first.whole)
 
-    async def unless_interrupted(self, work: Awaitable[Made]) -> Made:
-        """Raises RelayError (409) if it is interrupted first; the work is cancelled then."""
-        working, interrupted = asyncio.ensure_future(work), asyncio.ensure_future(self.interrupted.wait())
+    async def make(self, one: One, settings: Settings) -> Sequence[PictureFile]:
+        """All pictures, in their order; of a job that is interrupted, those that are finished."""
+
+        async def made(index: int) -> None:
+            self.made[index] = await one(index, self.follower(index))
+
+        working = asyncio.ensure_future(all_of(made, range(self.count), settings))
+        interrupted = asyncio.ensure_future(self.interrupted.wait())
         try:
             await asyncio.wait((working, interrupted), return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise INTERRUPTED
-            return working.result()
+            if working.done():
+                working.result()
         finally:
             working.cancel()
             interrupted.cancel()
+        return [self.made[index] for index in sorted(self.made)]
 
 
 class Jobs:
@@ -79,9 +87,9 @@ class Jobs:
         self._running: dict[str, list[Job]] = {}
 
     @contextmanager
-    def running(self, caller: str, count: int) -> Iterator[Job]:
+    def running(self, caller: str, name: str, count: int) -> Iterator[Job]:
         """A job, for as long as it is at work."""
-        job = Job(count)
+        job = Job(name, count)
         self._running.setdefault(caller, []).append(job)
         try:
             yield job

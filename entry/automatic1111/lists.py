@@ -1,10 +1,11 @@
-"""What AUTOMATIC1111's clients are offered to choose from: models, LoRAs, VAEs and textual inversions."""
+"""What AUTOMATIC1111's clients are offered to choose from: models, LoRAs, VAEs, textual inversions, upscalers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+from entry.automatic1111.upscalers import UPSCALERS
 from entry.fleet.names import each_once
 from sdxl.handoff.offer import Offer, OfferedFile
 
@@ -52,3 +53,9 @@ def embedding_items(offers: Iterable[Offer]) -> dict[str, Any]:
     found = each_once(embedding for offer in offers for embedding in offer.embeddings)
     nothing = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": None, "vectors": None}
     return {"loaded": {embedding.name: nothing for embedding in found}, "skipped": {}}
+
+
+def upscaler_items() -> list[dict[str, Any]]:
+    """Of `GET /sdapi/v1/upscalers`: what `extra-single-image` may name."""
+    nothing = {"model_name": None, "model_path": None, "model_url": None}
+    return [{"name": name, **nothing, "scale": 4.0} for name in UPSCALERS]

@@ -1,4 +1,4 @@
-"""The routes of AUTOMATIC1111's API that clients need for pictures from prompts."""
+"""The routes of AUTOMATIC1111's API that do something; those that only tell what there is are in `told.py`."""
 
 from __future__ import annotations
 
@@ -7,131 +7,118 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from entry.answer import PictureFile
-from entry.automatic1111.answers import (
-    AUTOMATIC1111Error,
-    ProgressAnswer,
-    Txt2ImgAnswer,
-    progress_answer,
-    txt2img_answer,
-)
+from entry.automatic1111.answers import AUTOMATIC1111Error, PicturesAnswer, ProgressAnswer, progress_answer
+from entry.automatic1111.extras import ExtraBatch, ExtraBatchAnswer, ExtraSingle, ExtraSingleAnswer, enlarged
+from entry.automatic1111.img2img import Img2Img
 from entry.automatic1111.jobs import Jobs
-from entry.automatic1111.lists import embedding_items, lora_items, model_items, title_of, vae_items
-from entry.automatic1111.requests import OPTIONS, Options, Txt2Img
-from entry.automatic1111.samplers import sampler_items, schedule_items
+from entry.automatic1111.making import Making
+from entry.automatic1111.options import CallersOptions, Options
+from entry.automatic1111.png_info import PngInfo, PngInfoAnswer, png_info
+from entry.automatic1111.requests import Txt2Img
+from entry.automatic1111.told import add_lists
 from entry.fleet.fleet import Fleet
-from entry.http.keys import shown_key
 from entry.http.route import JSON, Route
 from entry.pictures import Pictures
-from entry.several import all_of, seeds_from
 from sdxl.config.settings import Settings
+from sdxl.errors import RelayError
 from sdxl.request.fields import MAX_REQUEST_BYTES
-from sdxl.request.requests import GenerationRequest
 
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": AUTOMATIC1111Error, "description": "An error"}}
 TAGS: Any = ["AUTOMATIC1111"]
+PREFIX = "/sdapi/v1"
 
 
-ROUTES: Mapping[str, Route] = {
-    "/sdapi/v1/txt2img": Route(JSON, Txt2Img, MAX_REQUEST_BYTES),
-    "/sdapi/v1/options": Route(JSON, Options, MAX_REQUEST_BYTES),
-}
-"""What the gate checks, by path."""
+def automatic1111_routes(settings: Settings) -> Mapping[str, Route]:
+    """What the gate checks, by path."""
+    with_pictures: dict[str, type[BaseModel]] = {
+        "txt2img": Txt2Img,  # some clients send one here, too, in a script that is off
+        "img2img": Img2Img,
+        "extra-single-image": ExtraSingle,
+        "extra-batch-images": ExtraBatch,
+        "png-info": PngInfo,
+    }
+    routes = {name: Route(JSON, model, settings.max_upload_bytes) for name, model in with_pictures.items()}
+    routes["options"] = Route(JSON, Options, MAX_REQUEST_BYTES)
+    return {f"{PREFIX}/{name}": route for name, route in routes.items()}
 
 
 def add_automatic1111_routes(app: FastAPI, pictures: Pictures, fleet: Fleet, settings: Settings) -> None:
     """Adds them. That a request is as its model says has been checked by the gate."""
-    _add_pictures(app, pictures, settings)
-    _add_options(app, fleet)
-    _add_lists(app, fleet)
+    options, jobs = CallersOptions(fleet, settings), Jobs()
+    _add_pictures(app, Making(pictures, options, jobs, settings))
+    _add_jobs(app, jobs, options)
+    _add_tools(app, options, settings)
+    _add_options(app, options)
+    add_lists(app, fleet, TAGS, ERRORS)
 
 
-def _add_pictures(app: FastAPI, pictures: Pictures, settings: Settings) -> None:
-    jobs = Jobs()
-
-    @app.post("/sdapi/v1/txt2img", tags=TAGS, responses={200: {"model": Txt2ImgAnswer}, **ERRORS})
+def _add_pictures(app: FastAPI, making: Making) -> None:
+    @app.post(f"{PREFIX}/txt2img", tags=TAGS, responses={200: {"model": PicturesAnswer}, **ERRORS})
     async def txt2img(wanted: Txt2Img, request: Request) -> Response:
         """Pictures from a prompt."""
-        requests = wanted.requests(seeds_from(wanted.first_seed, wanted.count))
-        with jobs.running(_caller(request, settings), wanted.count) as job:
+        return await making.txt2img(wanted, request)
 
-            async def make(item: tuple[int, GenerationRequest]) -> PictureFile:
-                return await pictures.generate(item[1], job.follower(item[0]))
+    @app.post(f"{PREFIX}/img2img", tags=TAGS, responses={200: {"model": PicturesAnswer}, **ERRORS})
+    async def img2img(wanted: Img2Img, request: Request) -> Response:
+        """Pictures from pictures, or from the part of one that a mask shows."""
+        return await making.img2img(wanted, request)
 
-            made = await job.unless_interrupted(all_of(make, list(enumerate(requests)), settings))
-        answer = await asyncio.to_thread(lambda: txt2img_answer(wanted, made).model_dump_json())
-        return Response(answer, media_type="application/json")
 
-    @app.get("/sdapi/v1/progress", tags=TAGS, responses=ERRORS)
+def _add_jobs(app: FastAPI, jobs: Jobs, options: CallersOptions) -> None:
+    @app.get(f"{PREFIX}/progress", tags=TAGS, responses=ERRORS)
     async def progress(request: Request, skip_current_image: bool = False) -> ProgressAnswer:
         """The progress of the caller's latest job."""
-        job = jobs.latest(_caller(request, settings))
+        job = jobs.latest(options.caller(request))
         return await asyncio.to_thread(progress_answer, job, with_image=not skip_current_image)
 
-    @app.post("/sdapi/v1/interrupt", tags=TAGS, responses=ERRORS)
     async def interrupt(request: Request) -> dict[str, Any]:
-        """Ends the caller's jobs. Their requests are answered with a 409."""
-        jobs.interrupt(_caller(request, settings))
+        """Ends the caller's jobs. Their requests are answered with the pictures that are finished."""
+        jobs.interrupt(options.caller(request))
         return {}
 
+    for name in ("interrupt", "skip"):  # all pictures of a job are at work at once: to skip them is to end it
+        app.post(f"{PREFIX}/{name}", tags=TAGS, responses=ERRORS, name=name)(interrupt)
 
-def _add_options(app: FastAPI, fleet: Fleet) -> None:
-    @app.get("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
-    async def options() -> Options:
-        """Lists the options."""
-        default = fleet.default_model()
-        return OPTIONS.model_copy(update={"sd_model_checkpoint": default and title_of(default)})
 
-    @app.post("/sdapi/v1/options", tags=TAGS, responses=ERRORS)
-    async def set_options(wanted: Options) -> dict[str, Any]:
-        """Refuses every change: the server has many users, and they share its options."""
-        fleet.check_default("sd_model_checkpoint", wanted.sd_model_checkpoint)
+def _add_tools(app: FastAPI, options: CallersOptions, settings: Settings) -> None:
+    @app.post(f"{PREFIX}/extra-single-image", tags=TAGS, responses=ERRORS)
+    async def extra_single_image(wanted: ExtraSingle, request: Request) -> ExtraSingleAnswer:
+        """A larger picture from a picture."""
+        output_format = options.of(options.caller(request)).samples_format or "png"
+        (image,) = await enlarged(wanted, [(wanted.image, "image")], output_format, settings)
+        return ExtraSingleAnswer(html_info="", image=image if wanted.show_extras_results else "")
+
+    @app.post(f"{PREFIX}/extra-batch-images", tags=TAGS, responses=ERRORS)
+    async def extra_batch_images(wanted: ExtraBatch, request: Request) -> ExtraBatchAnswer:
+        """Larger pictures from pictures."""
+        output_format = options.of(options.caller(request)).samples_format or "png"
+        texts = [(item.data, f"imageList.{index}.data") for index, item in enumerate(wanted.imageList)]
+        images = await enlarged(wanted, texts, output_format, settings)
+        return ExtraBatchAnswer(html_info="", images=images if wanted.show_extras_results else [])
+
+    @app.post(f"{PREFIX}/png-info", tags=TAGS, responses=ERRORS)
+    async def read_png_info(wanted: PngInfo) -> PngInfoAnswer:
+        """What a picture's file says of its making."""
+        return await asyncio.to_thread(png_info, wanted, settings)
+
+    @app.post(f"{PREFIX}/interrogate", tags=TAGS, responses=ERRORS)
+    async def interrogate() -> None:
+        """Refused: no model here describes pictures."""
+        raise RelayError(404, "model_not_found", "model: there is none here that describes pictures", field="model")
+
+
+def _add_options(app: FastAPI, options: CallersOptions) -> None:
+    @app.get(f"{PREFIX}/options", tags=TAGS, responses=ERRORS)
+    async def caller_options(request: Request) -> dict[str, Any]:
+        """Lists the caller's options."""
+        return options.shown(options.caller(request))
+
+    @app.post(f"{PREFIX}/options", tags=TAGS, responses=ERRORS)
+    async def set_options(wanted: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Sets options for the caller's later requests."""
+        options.keep(options.caller(request), wanted)
         return {}
-
-
-def _add_lists(app: FastAPI, fleet: Fleet) -> None:
-    @app.get("/sdapi/v1/sd-models", tags=TAGS, responses=ERRORS)
-    async def sd_models() -> list[dict[str, Any]]:
-        """Lists the models, for `override_settings.sd_model_checkpoint` and `refiner_checkpoint`."""
-        return model_items(fleet.offers)
-
-    @app.get("/sdapi/v1/loras", tags=TAGS, responses=ERRORS)
-    async def loras() -> list[dict[str, Any]]:
-        """Lists the LoRAs that a prompt may name as `<lora:name:scale>`."""
-        return lora_items(fleet.offers)
-
-    @app.get("/sdapi/v1/sd-vae", tags=TAGS, responses=ERRORS)
-    async def sd_vae() -> list[dict[str, Any]]:
-        """Lists the VAEs. The server's catalog says which model has which."""
-        return vae_items(fleet.offers)
-
-    @app.get("/sdapi/v1/embeddings", tags=TAGS, responses=ERRORS)
-    async def embeddings() -> dict[str, Any]:
-        """Lists the textual inversions that a prompt may name."""
-        return embedding_items(fleet.offers)
-
-    async def refresh() -> dict[str, Any]:
-        """Looks at once for files that have come or gone; the server does so by itself every few seconds."""
-        await fleet.renew()
-        return {}
-
-    for kind in ("checkpoints", "loras", "vae", "embeddings"):
-        app.post(f"/sdapi/v1/refresh-{kind}", tags=TAGS, responses=ERRORS, name=f"refresh_{kind}")(refresh)
-
-    @app.get("/sdapi/v1/samplers", tags=TAGS, responses=ERRORS)
-    async def samplers() -> list[dict[str, Any]]:
-        """Lists the samplers."""
-        return sampler_items()
-
-    @app.get("/sdapi/v1/schedulers", tags=TAGS, responses=ERRORS)
-    async def schedulers() -> list[dict[str, Any]]:
-        """Lists the schedules."""
-        return schedule_items()
-
-
-def _caller(request: Request, settings: Settings) -> str:
-    """Who asks: without keys, all are the same."""
-    return shown_key(request.scope).hex() if settings.api_keys else ""

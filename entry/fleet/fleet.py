@@ -62,12 +62,6 @@ class Fleet:
         """That of requests that name none, while it is there."""
         return default_of(self.base.offers)
 
-    def check_default(self, field: str, wanted: str | None) -> None:
-        """Raises RelayError (400 or 404) if another model is meant."""
-        default = self.default_model()
-        if wanted and default and model_named(wanted, self.base.offers, field) != default:
-            raise invalid_field(field, wanted, f"{default.name}, the server's default; a request may name another")
-
     def report(self) -> dict[str, Any]:
         """What there is of each stage, and what disagrees. Without addresses: anybody may read it."""
         report: dict[str, Any] = {"ready": self.is_ready}

@@ -13,26 +13,15 @@ OPENAI, AUTOMATIC1111 = "/v1/", "/sdapi/"
 CHALLENGES = ('Basic realm="SDXL Relay", charset="UTF-8"', 'Bearer realm="SDXL Relay"')
 # What stages complain of under the names of our own requests.
 _OPENAI_NAMES = {"width": "size", "height": "size", "refiner_model": "refiner"}
-_AUTOMATIC1111_NAMES = {
-    "num_inference_steps": "steps",
-    "guidance_scale": "cfg_scale",
-    "high_noise_frac": "refiner_switch_at",
-    "scheduler": "sampler_name",
-    "schedule": "scheduler",
-    "loras": "prompt",
-    "model": "sd_model_checkpoint",
-    "refiner_model": "refiner_checkpoint",
-}
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def error_answer(path: str, error: RelayError) -> ErrorResponse:
     """An error as clients of this path expect it."""
     if path.startswith(OPENAI):
-        error = _renamed(error, _OPENAI_NAMES)
+        error = renamed(error, _OPENAI_NAMES)
         answer = ErrorResponse(error, openai_error(error))
     elif path.startswith(AUTOMATIC1111):
-        error = _renamed(error, _AUTOMATIC1111_NAMES)
         answer = ErrorResponse(error, {**error.as_json(), "detail": error.message})
     else:
         answer = ErrorResponse(error)
@@ -45,11 +34,12 @@ def error_answer(path: str, error: RelayError) -> ErrorResponse:
 def openai_error(error: RelayError) -> dict[str, Any]:
     """The body of OpenAI's errors; those in a stream have it, too."""
     kind = "server_error" if error.status >= 500 else _OPENAI_TYPES.get(error.status, "invalid_request_error")
-    error = _renamed(error, _OPENAI_NAMES)
+    error = renamed(error, _OPENAI_NAMES)
     return {"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code}}
 
 
-def _renamed(error: RelayError, names: Mapping[str, str]) -> RelayError:
+def renamed(error: RelayError, names: Mapping[str, str]) -> RelayError:
+    """The error with the name that its field has in another contract."""
     if error.field is None or error.field not in names:
         return error
     name = names[error.field]

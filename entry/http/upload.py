@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image, ImageOps
 
@@ -14,6 +14,7 @@ from runners.frames import Frame, Kind, pixels_of
 from sdxl.config.settings import Settings
 from sdxl.error_codes import ErrorCode
 from sdxl.errors import RelayError, invalid_field
+from sdxl.picture.fill import filled
 from sdxl.picture.image import (
     PictureError,
     PictureTooLargeError,
@@ -25,8 +26,7 @@ from sdxl.picture.mask import MaskConvention, paste_original, read_mask
 from sdxl.request.fields import MIN_SIDE_PX
 from sdxl.request.requests import EditRequest, RefineRequest
 
-UploadField = Literal["image", "mask"]
-CODES: dict[UploadField, ErrorCode] = {"image": "invalid_image", "mask": "invalid_mask"}
+CODES: dict[str, ErrorCode] = {"mask": "invalid_mask"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Original:
     picture: Image.Image
     mask: Image.Image | None = None
     scaled: str | None = None  # from which size to which, if the picture came too large
+    finish: Callable[[Image.Image], Image.Image] | None = None  # what pastes the original over the result, if not we
 
     def frame(self, request: RefineRequest | EditRequest) -> Frame:
         """The request with the picture's pixels, and the mask's after them."""
@@ -47,7 +48,14 @@ class Original:
             "has_mask": self.mask is not None,
         }
         mask = b"" if self.mask is None else self.mask.tobytes()
-        return Frame(kind=Kind.PICTURE, meta=meta, body=self.picture.tobytes() + mask)
+        has_content = isinstance(request, EditRequest) and request.masked_content != "original"
+        picture = self._filled if has_content else self.picture
+        return Frame(kind=Kind.PICTURE, meta=meta, body=picture.tobytes() + mask)
+
+    @cached_property
+    def _filled(self) -> Image.Image:
+        """With the colours of what is kept where it is repainted. For noise, too: the VAE sees beyond a mask's edge."""
+        return self.picture if self.mask is None else filled(self.picture, self.mask)
 
     def fitted(self, size_px: tuple[int, int]) -> Original:
         """Scaled to (width, height), and what is too much at two sides cut off."""
@@ -64,8 +72,10 @@ class Original:
         """The result of an edit with the original's own pixels where the mask keeps them."""
         if self.mask is None:
             return result
-        pasted = paste_original(Image.fromarray(pixels_of(result)), self.picture, self.mask)
-        return replace(result, body=pasted.tobytes())
+        made = Image.fromarray(pixels_of(result))
+        pasted = self.finish(made) if self.finish else paste_original(made, self.picture, self.mask)
+        meta = {**result.meta, "width": pasted.width, "height": pasted.height}
+        return replace(result, meta=meta, body=pasted.tobytes())
 
 
 def read_original(
@@ -99,12 +109,13 @@ def _shown(size: tuple[int, int]) -> str:
 
 
 @contextmanager
-def faults_named(field: UploadField) -> Iterator[None]:
+def faults_named(field: str) -> Iterator[None]:
     """Gives what is wrong with an upload its status: a RelayError (400, 413 or 415) that names its field."""
     try:
         yield
     except PictureError as error:
-        raise RelayError(_status(error), CODES[field], f"{field}: {error}", field=field) from error
+        code = CODES.get(field, "invalid_image")
+        raise RelayError(_status(error), code, f"{field}: {error}", field=field) from error
 
 
 def _status(error: PictureError) -> int:

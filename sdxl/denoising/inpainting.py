@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from sdxl.models.facts import VAE_FACTOR
+from sdxl.request.fields import MaskedContent
 
 
 class InpaintingSampler:
@@ -29,12 +30,20 @@ class InpaintingSampler:
         self._noise = randn_tensor(original.shape, generator, original.device, original.dtype)
         self._steps_done = 0
 
-    def first_latents(self, strength: float) -> Tensor:
-        """What the first step begins with [1, 4, h, w]: at strength 1, diffusers has nothing but noise there."""
+    def first_latents(self, strength: float, masked_content: MaskedContent = "original") -> Tensor:
+        """What the first step begins with [1, 4, h, w]: at strength 1, diffusers has nothing but noise there.
+
+        Under that, the noise is added to the original; where it is repainted, to zeros or to the same noise once more
+        if `masked_content` says so, as AUTOMATIC1111's "latent nothing" and "latent noise" are.
+        """
         if strength == 1.0:
             pure: Tensor = self._noise * self._sampler.init_noise_sigma
             return pure
-        return self._original_at(0)
+        latents = self._original
+        if masked_content in ("noise", "nothing"):
+            content = self._noise if masked_content == "noise" else torch.zeros_like(self._noise)
+            latents = (1 - self._mask) * latents + self._mask * content
+        return self._noisy(latents, 0)
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """As the sampler does it."""
@@ -48,11 +57,11 @@ class InpaintingSampler:
         stepped = self._sampler.step(model_output, timestep, sample, return_dict=return_dict, **options)[0]
         self._steps_done += 1
         is_last = self._steps_done == len(self._timesteps)
-        kept = self._original if is_last else self._original_at(self._steps_done)
+        kept = self._original if is_last else self._noisy(self._original, self._steps_done)
         return ((1 - self._mask) * kept + self._mask * stepped,)
 
-    def _original_at(self, index: int) -> Tensor:
-        noisy: Tensor = self._sampler.add_noise(self._original, self._noise, self._timesteps[index : index + 1])
+    def _noisy(self, latents: Tensor, index: int) -> Tensor:
+        noisy: Tensor = self._sampler.add_noise(latents, self._noise, self._timesteps[index : index + 1])
         return noisy
 
 

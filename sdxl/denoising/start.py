@@ -13,6 +13,7 @@ from torch import Tensor
 from sdxl.denoising.inpainting import InpaintingSampler
 from sdxl.denoising.latents import encode
 from sdxl.models.facts import VAE_FACTOR
+from sdxl.request.fields import MaskedContent
 from stepbatch.denoising import Sampler
 
 
@@ -26,6 +27,7 @@ class Start:
     generator: torch.Generator
     strength: float | None  # how far to go back: noise is added accordingly; None: the latents are noisy already
     mask: Tensor | None = None  # [1, 1, h, w]: 1 where the picture is repainted, 0 where it is kept
+    masked_content: MaskedContent = "original"  # "fill" is in the picture already
 
     @property
     def size(self) -> tuple[int, int]:
@@ -49,4 +51,6 @@ class Start:
         if isinstance(self.image, Image.Image):
             # diffusers encodes the picture with the mask cut out, too, which only UNets of 9 channels are shown.
             randn_tensor(original.shape, self.generator, original.device, original.dtype)
-        return sampler.first_latents(self.strength) if self.strength is not None else original, sampler
+        if self.strength is None:
+            return original, sampler
+        return sampler.first_latents(self.strength, self.masked_content), sampler

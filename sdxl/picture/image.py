@@ -82,6 +82,14 @@ def encode_picture(
     return EncodedPicture(data=buffer.getvalue(), media_type=MEDIA_TYPES[output_format], watermarked=marks)
 
 
+def plain_file(picture: Image.Image, output_format: OutputFormat) -> bytes:
+    """A picture (RGB) as a file without watermark and metadata, for it was not made here."""
+    options = {"compress_level": 1} if output_format == "png" else {"quality": 90}
+    buffer = BytesIO()
+    picture.save(buffer, output_format, **options)
+    return buffer.getvalue()
+
+
 def encode_preview(pixels: NDArray[np.uint8], *, output_format: OutputFormat) -> bytes:
     """A preview [height/8, width/8, 3], uint8, as a file of the picture's size: small rather than exact."""
     height, width, _ = pixels.shape

@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from sdxl.picture.image import opened_picture
 from sdxl.picture.pixels import flattened, reduced, upright
 
-MaskConvention = Literal["white", "transparent"]
+MaskConvention = Literal["white", "transparent", "opaque"]
 
 # Latents are repainted in blocks of 8 x 8 pixels, so what is new goes on past the mask's edge by up to 7.
 FADE_PX = 8
@@ -17,14 +17,15 @@ FADE_PX = 8
 def read_mask(upload: bytes | Path, *, repaint: MaskConvention, max_bytes: int, max_pixels: int) -> Image.Image:
     """Decode an upload to a mask of mode L: 255 where the picture is to be repainted, 0 where it is kept.
 
-    `repaint` says what the file marks so: "white" (diffusers; transparency counts as black) or "transparent"
-    (OpenAI; colours are ignored, unless nothing is transparent, for then it is white that counts).
+    `repaint` says what the file marks so: "white" (diffusers; transparency counts as black), "transparent" (OpenAI) or
+    "opaque" (AUTOMATIC1111); with both of these, colours are ignored, unless nothing is transparent, for then it is
+    white that counts.
     It is scaled down as a picture is, but a colour profile means nothing here: these are not colours.
     Raises what `sdxl.picture.image.read_picture` raises.
     """
-    convert = _whiteness if repaint == "white" else _transparency
-    with opened_picture(upload, max_bytes=max_bytes) as mask:
-        return convert(upright(reduced(mask, max_pixels), mask))
+    with opened_picture(upload, max_bytes=max_bytes) as opened:
+        mask = upright(reduced(opened, max_pixels), opened)
+        return _whiteness(mask) if repaint == "white" else _by_alpha(mask, is_opaque=repaint == "opaque")
 
 
 def paste_original(edited: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
@@ -43,7 +44,8 @@ def _whiteness(mask: Image.Image) -> Image.Image:
     return flattened(mask, onto="black").convert("L")
 
 
-def _transparency(mask: Image.Image) -> Image.Image:
+def _by_alpha(mask: Image.Image, *, is_opaque: bool) -> Image.Image:
     alpha = mask.convert("RGBA").getchannel("A")
-    is_opaque = alpha.getextrema()[0] == 255
-    return _whiteness(mask) if is_opaque else ImageOps.invert(alpha)
+    if alpha.getextrema()[0] == 255:
+        return _whiteness(mask)
+    return alpha if is_opaque else ImageOps.invert(alpha)

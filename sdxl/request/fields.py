@@ -14,6 +14,7 @@ MIN_SIDE_PX, MAX_SIDE_PX = 64, 8_192
 RefineMode = Literal["ensemble", "sdedit", "none"]
 EditRefineMode = Literal["ensemble", "none"]
 OutputFormat = Literal["png", "jpeg", "webp"]
+MaskedContent = Literal["original", "fill", "noise", "nothing"]
 
 
 def _as_pair(value: object) -> object:

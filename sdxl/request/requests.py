@@ -15,6 +15,7 @@ from sdxl.request.fields import (
     EditRefineMode,
     Guidance,
     Integer,
+    MaskedContent,
     ModelName,
     OpenShare,
     OutputFormat,
@@ -145,6 +146,8 @@ class EditRequest(_FormRequest):
     """With ensemble: the base's share of the noise levels."""
     paste_original: Annotated[bool, Strict()] = True
     """Whether the original's own pixels come back where the mask is black."""
+    masked_content: MaskedContent = "original"
+    """What an edit begins with where the mask is white: what is there, the colours around it, noise, or zeros."""
 
     def with_defaults(self, defaults: Defaults, *, has_mask: bool) -> Edit:
         """Settles what was left out, as `GenerationRequest.with_defaults` does."""

@@ -11,6 +11,7 @@ from sdxl.request.bounds import Bounds
 from sdxl.request.fields import (
     EditRefineMode,
     Guidance,
+    MaskedContent,
     ModelName,
     OpenShare,
     Pair,
@@ -66,6 +67,7 @@ class Edit(_OfBothStages):
     """An `EditRequest` with nothing left open."""
 
     refine: EditRefineMode
+    masked_content: MaskedContent = "original"
 
 
 class Refinement(_Settled):

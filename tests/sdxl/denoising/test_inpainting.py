@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from PIL import Image
 
 from sdxl.denoising.inpainting import InpaintingSampler, latent_mask
 from sdxl.denoising.sampler import img2img_steps, make_sampler
+from sdxl.request.fields import MaskedContent
 from sdxl.request.samplers import SAMPLERS
 from tests.service.server import ROOT
 
@@ -60,6 +61,24 @@ def test_what_is_kept_has_each_timesteps_noise_and_none_in_the_end(name: str) ->
         else:
             assert torch.equal(kept, ORIGINAL[..., 4:])
         assert not torch.equal(latents[..., :4], ORIGINAL[..., :4])
+
+
+def test_what_is_masked_may_begin_with_noise_or_nothing() -> None:
+    noise = torch.randn(ORIGINAL.shape, generator=torch.Generator().manual_seed(1))
+    begins = {}
+    for content in get_args(MaskedContent):
+        wrapped, timesteps = inpainting("ddim", 6, 0.7)
+        begins[content] = wrapped.first_latents(0.7, content)
+        assert torch.equal(begins[content][..., 4:], begins["original"][..., 4:]), "what is kept"
+    plain = make_sampler("ddim", CONFIG)
+    for content, latents in (
+        ("original", ORIGINAL),
+        ("fill", ORIGINAL),
+        ("noise", noise),
+        ("nothing", torch.zeros_like(noise)),
+    ):
+        expected = plain.add_noise(latents, noise, timesteps[:1])
+        assert torch.allclose(begins[content][..., :4], expected[..., :4], atol=1e-6)
 
 
 def test_at_strength_1_it_begins_with_noise_alone() -> None:

@@ -142,7 +142,7 @@ def test_edits_have_steps_by_default(name: PresetName, has_mask: bool, turbo: Ch
     assert steps == (4 if has_mask else {"turbo": 2, "lightning": 3, "lcm": 3}[name])
 
 
-@pytest.mark.parametrize("name", ("turbo", "lightning"))
+@pytest.mark.parametrize("name", ["turbo", "lightning"])
 def test_trailing_is_the_presets_default(name: PresetName) -> None:
     facts = without_files("base", name).facts
     config = facts.scheduler_config
