@@ -11,15 +11,15 @@ from entry.http.route import FORM, JSON, Leave, Route
 from entry.provenance import PROVENANCE_ROUTE, NoFields
 from entry.tasks import RETRY_ROUTE, SUBMIT_ROUTE, TASK_ROUTE
 from sdxl.config.settings import Settings
-from sdxl.request.fields import MAX_REQUEST_BYTES
-from sdxl.request.requests import (
-    EditRequest,
+from sdxl.request.asked import (
+    EditPictures,
     EditStreamRequest,
+    GeneratePictures,
     GenerateStreamRequest,
-    GenerationRequest,
-    RefineRequest,
+    RefinePictures,
     RefineStreamRequest,
 )
+from sdxl.request.fields import MAX_REQUEST_BYTES
 
 
 def own_routes(settings: Settings, batches: Batches) -> Mapping[str, Route]:
@@ -27,14 +27,14 @@ def own_routes(settings: Settings, batches: Batches) -> Mapping[str, Route]:
     lists = max_items(settings) * MAX_REQUEST_BYTES
     form = partial(Route, FORM, max_bytes=settings.max_upload_bytes)
     return {
-        TASK_ROUTE: Route(JSON, GenerationRequest, MAX_REQUEST_BYTES),
-        SUBMIT_ROUTE: Route(JSON, GenerationRequest, MAX_REQUEST_BYTES, holding=_to_its_end),
+        TASK_ROUTE: Route(JSON, GeneratePictures, MAX_REQUEST_BYTES),
+        SUBMIT_ROUTE: Route(JSON, GeneratePictures, MAX_REQUEST_BYTES, holding=_to_its_end),
         RETRY_ROUTE: Route(holding=_to_its_end),
         "/generate_stream": Route(JSON, GenerateStreamRequest, MAX_REQUEST_BYTES),
         BATCH_ROUTE: Route(JSON, batch_body(settings), lists, holding=batches.waiting),
-        "/refine": form(RefineRequest, files={"image": True}),
+        "/refine": form(RefinePictures, files={"image": True}),
         "/refine_stream": form(RefineStreamRequest, files={"image": True}),
-        "/edit": form(EditRequest, files={"image": True, "mask": False}),
+        "/edit": form(EditPictures, files={"image": True, "mask": False}),
         "/edit_stream": form(EditStreamRequest, files={"image": True, "mask": False}),
         PROVENANCE_ROUTE: form(NoFields, files={"image": True}),
     }

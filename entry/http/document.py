@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
 from entry.http.route import FORM, JSON
+from sdxl.request.fields import OutputFormat
 from sdxl.version import PRODUCT, VERSION
 
 ERRORS = {
@@ -25,6 +26,10 @@ ERRORS = {
 
 EXAMPLE = {"prompt": "a red cube on top of a blue sphere, yellow background"}
 FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+PICTURE: dict[str, Any] = {
+    f"image/{name}": {"schema": {"type": "string", "format": "binary", "contentMediaType": f"image/{name}"}}
+    for name in get_args(OutputFormat)
+}
 
 
 class Error(BaseModel):

@@ -27,7 +27,7 @@ from entry.http.empty_parts import without_empty_parts
 from entry.http.keys import Keys
 from entry.http.metrics import RequestMetrics
 from entry.http.own_errors import OwnErrors
-from entry.http.paths import tidied
+from entry.http.paths import PICTURES, tidied
 from entry.http.route import FORM, Route
 from runners.access_log import AccessLog
 from runners.drain import STOPPING, Drain
@@ -55,7 +55,7 @@ def add_gate(service: Any, settings: Settings, routes: Mapping[str, Route], repo
     `report` says, as `ready` and with details, whether there are stages.
     """
     docs = cache(lambda: document(service.openapi_spec.asdict(), has_keys=bool(settings.api_keys)))
-    service.add_asgi_middleware(AccessLog, is_asset=_is_asset, counts=RequestMetrics(routes))
+    service.add_asgi_middleware(AccessLog, is_asset=_is_asset, counts=RequestMetrics(routes), secret=PICTURES)
     if settings.cors_origins:
         service.add_asgi_middleware(Cors, settings=settings)
     service.add_asgi_middleware(Gate, settings=settings, routes=routes, report=report, drain=drain, docs=docs)

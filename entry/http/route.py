@@ -22,7 +22,7 @@ JSON, FORM = "application/json", "multipart/form-data"
 NOT_COMPRESSED = ("", "identity", "utf-8", "utf8")  # some clients say here what belongs into the content type
 Leave = Callable[[], object]
 """What to do when a client leaves whose request is not to be cancelled."""
-MAX_FILES = 4  # that a form is read with: more than are allowed, so that an error can say which is too many
+MAX_FILES = 20  # that a form is read with: more than are allowed, so that an error can say which is too many
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from sdxl.request.fields import (
     Side,
     Steps,
     Strength,
-    StrictModel,
 )
 from sdxl.request.samplers import SamplerName
 from sdxl.request.settled import Defaults, Edit, Generation, Refinement
@@ -141,23 +140,6 @@ class EditRequest(_FormRequest):
             "num_inference_steps": defaults.edit_steps or defaults.num_inference_steps,
         }
         return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **_given_to_both(self)})
-
-
-class _Streamed(StrictModel):
-    previews: Annotated[Integer, Field(ge=0, le=20)] = 0
-    """How many previews to send, spread evenly over all steps."""
-
-
-class GenerateStreamRequest(GenerationRequest, _Streamed):
-    """A `GenerationRequest` with what is to be told meanwhile (`POST /generate_stream`)."""
-
-
-class RefineStreamRequest(RefineRequest, _Streamed):
-    """A `RefineRequest` with what is to be told meanwhile (`POST /refine_stream`)."""
-
-
-class EditStreamRequest(EditRequest, _Streamed):
-    """An `EditRequest` with what is to be told meanwhile (`POST /edit_stream`)."""
 
 
 PictureRequest = GenerationRequest | RefineRequest | EditRequest
