@@ -66,6 +66,13 @@ def batch_body(settings: Settings) -> type[BaseModel]:
     return create_model("BatchBody", __config__=ConfigDict(extra="forbid"), requests=(requests, ...))
 
 
+def batch_request(settings: Settings) -> type[BaseModel]:
+    """What clients are told that a body is."""
+    requests = Annotated[list[GeneratePictures], Field(min_length=1, max_length=max_items(settings))]
+    doc = "Requests for pictures, all of them made at the same time."
+    return create_model("BatchRequest", __doc__=doc, __config__=ConfigDict(extra="forbid"), requests=(requests, ...))
+
+
 Work = asyncio.Task[list[PictureResult]]
 
 

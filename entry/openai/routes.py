@@ -19,9 +19,9 @@ from entry.fleet.fleet import Fleet
 from entry.fleet.names import each_once, model_named
 from entry.fleet.progress import Follower, Progress
 from entry.http.contracts import openai_error
-from entry.http.document import PICTURE
 from entry.http.paths import PICTURES
 from entry.http.route import FORM, JSON, Route, parse_form
+from entry.http.schemas import EVENTS, PICTURE
 from entry.http.upload import Original, read_original
 from entry.openai.answers import ImagesAnswer, OpenAIError, completed_event, images_answer, partial_event
 from entry.openai.forms import edit_form_schema, form_fields, form_files, left_out
@@ -42,7 +42,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "model": ImagesAnswer,
         "description": "The pictures; with `stream`, Server-Sent Events instead",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": EVENTS,
     },
     **ERRORS,
 }
@@ -130,7 +130,7 @@ def _original(image: bytes, mask: bytes | None, size_px: tuple[int, int] | None,
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """A request with what it takes to answer it."""
+    """A request, with what it takes to answer it."""
 
     wanted: ImageGeneration | ImageEdit
     requests: list[Any]  # of ours, one for each picture

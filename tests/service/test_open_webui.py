@@ -81,6 +81,7 @@ def test_generations(guarded_server: Server, data: dict[str, Any], query: str) -
 EDITS = {
     "one picture": (["image"], {"model": "", "response_format": "b64_json"}),
     "a list of one": (["image[]"], {"model": "dall-e-2", "n": "1", "response_format": "b64_json"}),
+    "the third turn of a chat": (["image[]", "image[]"], {"model": "sdxl", "response_format": "b64_json"}),
     "gpt-image, a size": (["image[]"], {"model": "gpt-image-1", "size": "128x192", "background": "opaque"}),
 }
 
