@@ -9,6 +9,7 @@ from typing import Any
 from starlette.datastructures import FormData, UploadFile
 
 from entry.http.route import check_file
+from entry.http.schemas import Schemas
 from entry.openai.requests import ImageEdit
 from sdxl.errors import invalid_field
 
@@ -53,13 +54,10 @@ def _parts(form: FormData, *names: str) -> list[UploadFile]:
 
 
 def edit_form_schema() -> dict[str, Any]:
-    """OpenAPI's description of an edit's form."""
-    schema = ImageEdit.model_json_schema()
-    nested = schema.pop("$defs")
-    schema["properties"]["refiner"] = nested["EditRefiner"]
-    for name in ("image", "mask"):
-        schema["properties"][name] = {"type": "string", "format": "binary"}
-    schema["required"] = [*schema["required"], "image"]
+    """OpenAPI's description of an edit's form. Further pictures have the name image[]."""
+    schemas = Schemas({})
+    schemas.form(ImageEdit, {"image": True, "mask": False})
+    (schema,) = schemas.all.values()
     return schema
 
 

@@ -10,6 +10,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic.json_schema import SkipJsonSchema
 
 from sdxl.errors import invalid_field
 from sdxl.request.fields import (
@@ -62,12 +63,12 @@ def _refuse(reason: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-NoGIF = Annotated[None, _refuse("there are no GIFs here")]
-NoSVG = Annotated[None, _refuse("there are no SVGs here")]
+NoGIF = Annotated[SkipJsonSchema[None], _refuse("there are no GIFs here")]
+NoSVG = Annotated[SkipJsonSchema[None], _refuse("there are no SVGs here")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class _Refiner(_Model):
@@ -101,20 +102,28 @@ class _ImageRequest(_Model):
     """What generations and edits have in common. null is as left out."""
 
     prompt: Prompt
+    """What to draw."""
     model: ModelName | Literal[""] | None = None
+    """A model of this server; one of OpenAI's names means the default."""
     n: Annotated[Integer, Field(ge=1, le=10)] | None = None
+    """How many pictures; each has the seed after that of the one before it."""
     size: Annotated[str, AfterValidator(_check_size)] | None = None
+    """WIDTHxHEIGHT in pixels, multiples of 8; or auto."""
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] | None = None
     complexity: Literal["low", "medium", "high"] | None = None
     background: Literal["auto", "opaque"] | None = None
     output_format: OutputFormat | None = None
     output_compression: Annotated[Integer, Field(ge=0, le=100)] | None = None
+    """The quality of a jpeg or webp."""
     response_format: Literal["b64_json", "url"] | None = None
+    """Without it, url for models whose names begin with dall-e-, and b64_json for others."""
     moderation: Literal["auto", "low"] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     stream: Annotated[bool, Strict()] | None = None
+    """Whether the answer is Server-Sent Events."""
     partial_images: Annotated[Integer, Field(ge=0, le=3)] | None = None
+    """Previews of a stream."""
     frame_count: NoGIF = None
     frame_duration_ms: NoGIF = None
     svg: NoSVG = None
