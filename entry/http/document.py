@@ -147,7 +147,7 @@ def _body(route: Route, schemas: Schemas) -> dict[str, Any]:
 def _describe_probe(operation: dict[str, Any], path: str) -> None:
     operation["operationId"] = path.strip("/")
     operation["description"] = re.sub(r"</?(code|b)>", "", operation["description"])
-    content = {"text/plain": {"schema": {"type": "string"}}}
+    content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
     if path == "/readyz":
         content = {JSON: {"schema": {"type": "object", "additionalProperties": True}}}
         operation["responses"]["503"] = {"description": "Not ready, and the body says why.", "content": content}

@@ -87,9 +87,9 @@ def _references(part: Any) -> Iterator[str]:
 
 def _as_part(field: dict[str, Any]) -> dict[str, Any]:
     """A field of JSON as a form has it."""
-    (option,) = (each for each in field.get("anyOf", [field]) if each.get("type") != "null")
-    told = {name: field[name] for name in ("title", "description", "default") if name in field}
+    option, *others = (each for each in field.get("anyOf", [field]) if each.get("type") != "null")
+    told: dict[str, Any] = {name: field[name] for name in ("title", "description", "default") if name in field}
     if option.get("type") in ("string", "integer", "number", "boolean"):
-        return {**option, **told}
+        return {**({"type": option["type"]} if others else option), **told}
     told.pop("default", None)  # as a text it would be another
     return {**JSON_TEXT, **told}

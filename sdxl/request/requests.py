@@ -100,6 +100,12 @@ class _FormRequest(_Request):
         """Gives back the text that BentoML has read as JSON in a form's field: a prompt may be `123`."""
         return str(value) if isinstance(value, int | float) else value
 
+    @field_validator("watermark", "metadata", "paste_original", mode="before", check_fields=False)
+    @classmethod
+    def _as_bool(cls, value: object) -> object:
+        """`true` has been read as JSON already; clients in Python may write `True`."""
+        return {"True": True, "False": False}.get(value, value) if isinstance(value, str) else value
+
     @field_validator(*_PAIRS, mode="before")
     @classmethod
     def _as_list(cls, value: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -24,7 +25,11 @@ QUICK_EDIT = {"seed": 1, "num_inference_steps": 8}
 @pytest.fixture(scope="module")
 def other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """It takes any name for its model, and keeps pictures for a second only."""
-    settings = {"SDXL_OPENAI_MODELS": "any", "SDXL_URL_KEEP_S": 1, "SDXL_PUBLIC_URL": "https://pictures.test/sdxl"}
+    settings: dict[str, Any] = {
+        "SDXL_OPENAI_MODELS": "any",
+        "SDXL_URL_KEEP_S": 1,
+        "SDXL_PUBLIC_URL": "https://pictures.test/sdxl",
+    }
     with serving(tmp_path_factory.mktemp("any"), SDXL_MAX_ROWS=4, SDXL_REFINER="none", **settings) as running:
         yield running
 

@@ -55,7 +55,7 @@ def test_pictures_with_seeds_in_a_row(server: Server) -> None:
         same = server.post("/generate", json={**QUICK, "seed": result["seed"]})
         assert np.abs(levels(result).astype(int) - alone(same.content)).max() <= 2
         assert result["media_type"] == "image/png"
-        assert result["models"] == {"base": "mini", "refiner": "mini"}
+        assert result["models"] == {"base": "mini", "refiner": "mini/refiner"}
 
 
 def test_a_drawn_seed_is_the_first_of_a_row(server: Server) -> None:
