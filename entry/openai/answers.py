@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -94,7 +95,7 @@ def images_answer(
                 timings=picture.spent_ms,
                 warnings=picture.warnings,
             )
-            for picture, url in zip(pictures, urls or [None] * len(pictures), strict=True)
+            for picture, url in zip_longest(pictures, urls)
         ],
         warnings={**wanted.warnings, **warnings},
     )
