@@ -21,12 +21,13 @@ const edited = await client.POST("/edit", {
   },
   parseAs: "blob",
 });
-const made = await client.POST("/v1/images/generations", { body: fields });
+const generated = await client.POST("/v1/images/generations", { body: fields });
 const refused = await client.POST("/generate", { body: { prompt, width: 100 } });
 const models = await client.GET("/v1/models/{name}", { params: { path: { name: "sdxl" } } });
 const told = {
   picture: (picture.data as Blob).size,
   seed: several.data?.[0].seed,
+  status: generated.response.status,
   edited: (edited.data as Blob).size,
   error: refused.error,
   model: models.data,

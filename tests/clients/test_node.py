@@ -131,4 +131,4 @@ def test_openapi_typescript(described: Path, server: Server) -> None:
     told = told_by(described, ["tsx"], "openapi_fetch.ts", server)
     run(described, ["tsc", *TSC, "openapi_fetch.ts"])
     assert min(told["picture"], told["edited"]) > 1_000
-    assert (told["seed"], told["error"]["field"], told["model"]["id"]) == (1, "width", "mini")
+    assert (told["seed"], told["status"], told["error"]["field"], told["model"]["id"]) == (1, 200, "width", "mini")
