@@ -1,4 +1,4 @@
-"""Pictures by URL: `response_format`, and what dall-e's clients expect without it."""
+"""Pictures by URL, any name of a model, and /health: what other clients of OpenAI's API expect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import KEYS
-from tests.service.server import Server, serving
+from tests.service.server import Server, Serving, free_port, serving
 from tests.service.test_disconnect import wait_for
 from tests.service.test_openai import PROMPT, QUICK
 from tests.service.test_openai_edits import PICTURE
@@ -112,3 +112,22 @@ def test_without_memory_for_urls(tmp_path: Path) -> None:
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "response_format")
         answer = server.post("/v1/images/generations", json={**body, "model": "dall-e-3"}).json()
         assert answer["data"][0]["b64_json"]
+
+
+def test_health_waits_for_the_stages(server: Server, tmp_path: Path) -> None:
+    """As SGLang's clients ask before they send anything."""
+    assert httpx.get(f"{server.url}/health").json()["ready"] is True
+    waiting = Serving(tmp_path, SDXL_BASE_URL=f"http://127.0.0.1:{free_port()}", SDXL_REFINER="none")
+    waiting.start()
+    try:
+        wait_for(lambda: _status(f"{waiting.server.url}/livez") == 200)
+        assert _status(f"{waiting.server.url}/health") == 503
+    finally:
+        waiting.stop()
+
+
+def _status(url: str) -> int:
+    try:
+        return httpx.get(url).status_code
+    except httpx.TransportError:
+        return 0

@@ -60,6 +60,13 @@ def test_a_bad_size(size: str) -> None:
         ImageGeneration(prompt="a", size=size)
 
 
+@pytest.mark.parametrize("size_px", [(1024, 1024), (1792, 1024), (1024, 1792), (1536, 1024), (1024, 1536)])
+def test_openais_sizes_are_within_the_limit(size_px: tuple[int, int]) -> None:
+    """Those of dall-e-3 and gpt-image-1."""
+    assert ImageGeneration(prompt="a", size="{}x{}".format(*size_px)).size_px == size_px
+    assert size_px[0] * size_px[1] <= Settings().max_pixels
+
+
 def test_seeds_in_a_row() -> None:
     assert seeds_from(2**32 - 1, 3) == [2**32 - 1, 0, 1]
     first, second = seeds_from(None, 2)
