@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from entry.http.route import JSON, Route
-from entry.http.schemas import REFS, Schemas, objects
+from entry.http.schemas import EXAMPLE, REFS, Schemas, objects
 from sdxl.version import PRODUCT, VERSION
 
 INFO = {
@@ -40,7 +40,6 @@ ERRORS = {
     "504": "The request was not done in time.",
 }
 
-EXAMPLE: dict[str, Any] = {"prompt": "a red cube on top of a blue sphere, yellow background", "seed": 1}
 TASKS = {
     "status": "Says what has become of a task.",
     "get": "The picture of a task that is completed, or what it was answered in its place.",
@@ -136,12 +135,7 @@ def _body(route: Route, schemas: Schemas) -> dict[str, Any]:
     assert model is not None
     if route.media_type == JSON:
         return {"schema": schemas.body(model)}
-    schema = schemas.form(model, route.files)
-    fields = schemas.all[schema["$ref"].removeprefix(REFS)]["properties"]
-    for name, value in EXAMPLE.items():
-        if name in fields:
-            fields[name]["example"] = value  # else Swagger's page makes one up
-    return {"schema": schema}
+    return {"schema": schemas.form(model, route.files)}
 
 
 def _describe_probe(operation: dict[str, Any], path: str) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from sdxl.request.fields import OutputFormat
 
 REFS = "#/components/schemas/"
+EXAMPLE: dict[str, Any] = {"prompt": "a red cube on top of a blue sphere, yellow background", "seed": 1}
 JSON_TEXT = {"type": "string", "contentMediaType": "application/json"}
 
 
@@ -44,6 +45,9 @@ class Schemas:
         """
         schema = model.model_json_schema()
         properties = {name: _as_part(field) for name, field in schema["properties"].items()}
+        for name, value in EXAMPLE.items():
+            if name in properties:
+                properties[name]["example"] = value  # else Swagger's page makes one up
         for name in files:
             properties[name] = {**FILE, "description": f"The {name}: PNG, JPEG or WebP."}
         required = [*schema.get("required", ()), *(name for name, is_required in files.items() if is_required)]
