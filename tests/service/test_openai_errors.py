@@ -79,6 +79,7 @@ def test_too_many_pixels_are_told_as_a_size(client: openai.OpenAI) -> None:
         client.images.generate(prompt=PROMPT, size="2048x1024")
 
 
-def test_there_are_no_variations(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="send one to /v1/images/edits"):
-        client.images.create_variation(image=b"a picture")
+def test_there_are_no_variations(server: Server) -> None:
+    answer = server.post("/v1/images/variations", files={"image": b"a picture"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_path")
+    assert "send one to /v1/images/edits" in answer.json()["error"]["message"]
