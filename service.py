@@ -14,9 +14,8 @@ from bentoml.validators import ContentType
 from pydantic import Field, RootModel
 from starlette.responses import Response
 
-from entry.answer import PictureFile
 from entry.automatic1111.routes import add_automatic1111_routes, automatic1111_routes
-from entry.batch import BATCH_ROUTE, Batches, BatchItem, BatchResult, Work, max_items, results_of
+from entry.batch import BATCH_ROUTE, Batches, BatchItem, Work, max_items, results_of
 from entry.events import stream
 from entry.fleet.fleet import Fleet
 from entry.http.app import make_app
@@ -24,10 +23,13 @@ from entry.http.gate import add_gate
 from entry.http.keys import Keys
 from entry.openai.routes import add_openai_routes, openai_routes
 from entry.page.mount import add_page, page_path
-from entry.pictures import Pictures
+from entry.pictures import Making, Pictures
+from entry.places import Places
 from entry.provenance import PROVENANCE_ROUTE, Provenance, provenance_of
 from entry.ready import tell_when_ready
+from entry.results import PictureResult
 from entry.routes import own_routes
+from entry.several import answer_of
 from entry.tasks import TASK_ROUTE, add_tasks
 from runners.access_log import INSTEAD
 from runners.base import BaseRunner
@@ -42,12 +44,12 @@ from runners.supervisor import end_with_parent
 from sdxl.catalog.start import settings_or_exit
 from sdxl.config.settings import ENTRY_NAME
 from sdxl.errors import RelayError
-from sdxl.request.requests import (
-    EditRequest,
+from sdxl.request.asked import (
+    EditPictures,
     EditStreamRequest,
+    GeneratePictures,
     GenerateStreamRequest,
-    GenerationRequest,
-    RefineRequest,
+    RefinePictures,
     RefineStreamRequest,
 )
 
@@ -56,7 +58,8 @@ SETTINGS = settings_or_exit()
 FLEET = Fleet(SETTINGS)
 DRAIN = Drain(SETTINGS.drain_s)
 PICTURES = Pictures(FLEET, SETTINGS)
-BATCHES = Batches(PICTURES.generate, SETTINGS)
+PLACES = Places(SETTINGS)
+BATCHES = Batches(PICTURES.generate, PLACES)
 MAX_ITEMS = max_items(SETTINGS)
 ROUTES = {**own_routes(SETTINGS, BATCHES), **openai_routes(SETTINGS), **automatic1111_routes(SETTINGS)}
 APP = make_app(
@@ -81,14 +84,14 @@ IMAGE = bentoml.images.Image(
 )
 
 
-class RefineUpload(RefineRequest):
-    """A `RefineRequest` with its picture: PNG, JPEG or WebP."""
+class RefineUpload(RefinePictures):
+    """`RefinePictures` with the upload: PNG, JPEG or WebP."""
 
     image: Upload
 
 
-class EditUpload(EditRequest):
-    """An `EditRequest` with its picture, and a mask of the same size or none: PNG, JPEG or WebP."""
+class EditUpload(EditPictures):
+    """`EditPictures` with the upload, and a mask of the same size or none: PNG, JPEG or WebP."""
 
     image: Upload
     mask: Upload = NO_MASK
@@ -107,7 +110,7 @@ class EditStreamUpload(EditStreamRequest):
     mask: Upload = NO_MASK
 
 
-class BatchResults(bentoml.IODescriptor, RootModel[list[BatchResult]]):  # type: ignore[misc]
+class BatchResults(bentoml.IODescriptor, RootModel[list[PictureResult]]):  # type: ignore[misc]
     """The answer to a list of requests."""
 
     @classmethod
@@ -162,16 +165,15 @@ class SDXLRelay:
         getattr(self, name)
         return (getattr(type(self), name).url,)
 
-    @bentoml.task(route=TASK_ROUTE, input_spec=GenerationRequest)
+    @bentoml.task(route=TASK_ROUTE, input_spec=GeneratePictures)
     async def generate(self, **fields: Any) -> Picture:
         """A picture from a prompt: by the base, then the refiner as the field `refine` says."""
-        return await _answer(PICTURES.generate(GenerationRequest(**fields)))
+        return await _answer(PICTURES.generations(fields))
 
     @bentoml.api(route="/generate_stream", input_spec=GenerateStreamRequest)
     async def generate_stream(self, ctx: bentoml.Context, previews: int, **fields: Any) -> AsyncGenerator[str, None]:
         """As `generate`, with its progress: Server-Sent Events queued, progress, preview, result or error."""
-        wanted = GenerationRequest(**fields)
-        async for part in stream(partial(PICTURES.generate, wanted), previews, ctx.response):
+        async for part in stream(PICTURES.generations(fields), previews, ctx.response, PLACES):
             yield part
 
     @bentoml.api(
@@ -191,35 +193,33 @@ class SDXLRelay:
     @bentoml.api(route="/refine", input_spec=RefineUpload)
     async def refine(self, image: Path, **fields: Any) -> Picture:
         """A better picture from a picture: by the refiner alone."""
-        return await _answer(PICTURES.refine(image, RefineRequest(**fields)))
+        return await _answer(PICTURES.refinements(image, fields))
 
     @bentoml.api(route="/refine_stream", input_spec=RefineStreamUpload)
     async def refine_stream(
         self, ctx: bentoml.Context, image: Path, previews: int, **fields: Any
     ) -> AsyncGenerator[str, None]:
         """As `refine`, with its progress: the events of `generate_stream`."""
-        wanted = RefineRequest(**fields)
-        async for part in stream(partial(PICTURES.refine, image, wanted), previews, ctx.response):
+        async for part in stream(PICTURES.refinements(image, fields), previews, ctx.response, PLACES):
             yield part
 
     @bentoml.api(route="/edit", input_spec=EditUpload)
     async def edit(self, image: Path, mask: Path | None = None, **fields: Any) -> Picture:
         """A picture changed by a prompt, everywhere or where the mask is white: by the base, then the refiner."""
-        return await _answer(PICTURES.edit(image, mask, EditRequest(**fields)))
+        return await _answer(PICTURES.edits(image, mask, fields))
 
     @bentoml.api(route="/edit_stream", input_spec=EditStreamUpload)
     async def edit_stream(
         self, ctx: bentoml.Context, image: Path, previews: int, mask: Path | None = None, **fields: Any
     ) -> AsyncGenerator[str, None]:
         """As `edit`, with its progress: the events of `generate_stream`."""
-        wanted = EditRequest(**fields)
-        async for part in stream(partial(PICTURES.edit, image, mask, wanted), previews, ctx.response):
+        async for part in stream(PICTURES.edits(image, mask, fields), previews, ctx.response, PLACES):
             yield part
 
     @bentoml.api(route=PROVENANCE_ROUTE)
     async def provenance(self, image: Upload) -> Provenance:
         """What a picture says of its making: metadata, watermark, content credentials."""
-        return await _answer(provenance_of(image, SETTINGS))
+        return await _or_error(_said_of(image))
 
     @bentoml.on_shutdown
     async def close(self) -> None:
@@ -227,10 +227,18 @@ class SDXLRelay:
         await FLEET.close()
 
 
-async def _answer(work: Coroutine[Any, Any, PictureFile | Provenance]) -> Any:
+async def _answer(makes: list[Making]) -> Any:
+    return await _or_error(answer_of(makes, PLACES))
+
+
+async def _said_of(image: Path) -> Response:
+    return (await provenance_of(image, SETTINGS)).as_response()
+
+
+async def _or_error(answer: Coroutine[Any, Any, Response]) -> Any:
     """Gives every fault its status. BentoML passes a response through as it is."""
     try:
-        return (await work).as_response()
+        return await answer
     except RelayError as error:
         return ErrorResponse(error)
 

@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 from sdxl.config.settings import PREFIX, Settings
 from sdxl.error_codes import MEANINGS
-from sdxl.request.requests import EditRequest, GenerateStreamRequest, GenerationRequest, RefineRequest
+from sdxl.request.asked import GeneratePictures, GenerateStreamRequest
+from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS
 from sdxl.request.schedules import ALL, SCHEDULES
 from sdxl.request.settled import Defaults
@@ -214,6 +215,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "samplers-automatic1111": samplers_automatic1111,
     "fields": partial(fields, GenerationRequest, OF_ALL),
     "fields-generate": partial(fields, GenerationRequest),
+    "fields-several": partial(fields, GeneratePictures, ["n"]),
     "fields-stream": partial(fields, GenerateStreamRequest, ["previews"]),
     "fields-edit": partial(fields, EditRequest),
     "defaults": partial(fields, Defaults, [name for name in Defaults.model_fields if name not in ("bounds", "about")]),

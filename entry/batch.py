@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -31,25 +32,20 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     create_model,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from entry.answer import PictureFile
 from entry.http.route import Leave
-from runners.noted import note_error
+from entry.places import Places, max_at_once
+from entry.results import PictureResult, failed
+from entry.several import one_by_one
 from sdxl.config.settings import Settings
-from sdxl.errors import LATE, RelayError, invalid_field, invalid_request
-from sdxl.request.limits import GRACE_S, LIMITS
+from sdxl.errors import RelayError, invalid_field, invalid_request
+from sdxl.request.asked import MAX_PICTURES, GeneratePictures
 from sdxl.request.requests import GenerationRequest
-
-logger = logging.getLogger("bentoml.sdxl_relay")
 
 BATCH_ROUTE = "/generate_batch"
 CLIENT: ContextVar[Client] = ContextVar("CLIENT")  # set for as long as a request of a batch lasts
-
-
-def max_at_once(settings: Settings) -> int:
-    """Items at work of all lists together: half of what a runner holds, so that /generate finds room beside them."""
-    return max(1, settings.max_jobs // 2)
 
 
 def max_items(settings: Settings) -> int:
@@ -59,35 +55,25 @@ def max_items(settings: Settings) -> int:
 
 def batch_body(settings: Settings) -> type[BaseModel]:
     """What a body must be as a whole; its items are checked one by one, as `BatchItem`."""
-    requests = Annotated[list[Any], Field(min_length=1, max_length=max_items(settings))]
+    most = max_items(settings)
+
+    def check(items: list[Any]) -> list[Any]:
+        if (pictures := sum(map(_count, items))) > most:
+            raise PydanticCustomError("too_many", f"at most {most} pictures together, not {pictures}")
+        return items
+
+    requests = Annotated[list[Any], Field(min_length=1, max_length=most), AfterValidator(check)]
     return create_model("BatchBody", __config__=ConfigDict(extra="forbid"), requests=(requests, ...))
 
 
-class BatchError(BaseModel):
-    """The body of /generate's answer to a bad request, with its status."""
-
-    error: str
-    code: str
-    status: int
-    field: str | None = None
-    got: Any = None
-    retry_after_s: int | None = None
+def batch_request(settings: Settings) -> type[BaseModel]:
+    """What clients are told that a body is."""
+    requests = Annotated[list[GeneratePictures], Field(min_length=1, max_length=max_items(settings))]
+    doc = "Requests for pictures, all of them made at the same time."
+    return create_model("BatchRequest", __doc__=doc, __config__=ConfigDict(extra="forbid"), requests=(requests, ...))
 
 
-class BatchResult(BaseModel):
-    """What became of an item: a picture (its file in base64) or an error."""
-
-    picture: str | None = None
-    media_type: str | None = None
-    seed: int | None = None
-    warnings: dict[str, str] = {}
-    models: dict[str, str] = {}  # that made it, by stage
-    loras: str | None = None  # which were applied where, if any were asked for
-    timings: dict[str, float] = {}  # ms; `queue` counts from the client's coming
-    error: BatchError | None = None
-
-
-Work = asyncio.Task[BatchResult]
+Work = asyncio.Task[list[PictureResult]]
 
 
 @dataclass(eq=False)
@@ -117,17 +103,17 @@ class Client:
 class BatchItem:
     """A checked request, or what is wrong with it, and the context of its client: CLIENT, and the trace."""
 
-    request: GenerationRequest | RelayError
+    request: GeneratePictures | RelayError
     context: contextvars.Context
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """A GenerationRequest to the schema, but one whose validation cannot fail."""
-        return core_schema.no_info_wrap_validator_function(cls._checked, handler(GenerationRequest))
+        """`GeneratePictures` to the schema, but one whose validation cannot fail."""
+        return core_schema.no_info_wrap_validator_function(cls._checked, handler(GeneratePictures))
 
     @classmethod
     def _checked(cls, value: object, validate: ValidatorFunctionWrapHandler) -> BatchItem:
-        request: GenerationRequest | RelayError
+        request: GeneratePictures | RelayError
         try:
             request = validate(value)
         except ValidationError as error:
@@ -141,14 +127,17 @@ class BatchItem:
         return self.context[CLIENT]
 
 
-class Batches:
-    """Makes the items of all lists. Those that find no place wait in the order of their coming."""
+def _count(item: Any) -> int:
+    """The pictures of an item that may be none; one whose `n` is not allowed has one result."""
+    count = item.get("n", 1) if isinstance(item, dict) else 1
+    return count if type(count) is int and 1 <= count <= MAX_PICTURES else 1
 
-    def __init__(self, make: Callable[[GenerationRequest], Awaitable[PictureFile]], settings: Settings) -> None:
-        self._make = make
-        self._places = asyncio.Semaphore(max_at_once(settings))
-        self._max_lists = settings.max_jobs
-        self._lists = 0  # waiting for BentoML's call, or in it
+
+class Batches:
+    """Makes the items of all lists."""
+
+    def __init__(self, make: Callable[[GenerationRequest], Awaitable[PictureFile]], places: Places) -> None:
+        self._make, self._places = make, places
 
     @contextmanager
     def waiting(self) -> Iterator[Leave]:
@@ -157,58 +146,29 @@ class Batches:
         The request is not cancelled when the client leaves: to BentoML that is an overload, logged with a
         traceback, and the items would be made all the same. So the items are, each by itself.
         """
-        if self._lists >= self._max_lists:
-            raise RelayError(
-                429, "queue_full", f"the queue is full: {self._lists} requests wait for a batch", retry_after_s=5
-            )
         client = Client()
-        CLIENT.set(client)
-        self._lists += 1
-        try:
+        with self._places.request():
+            CLIENT.set(client)
             yield client.leave
-        finally:
-            self._lists -= 1
 
     def start(self, items: Sequence[BatchItem]) -> list[Work]:
         """Puts the items to work, in their order. Never raises."""
         return [self._start(item) for item in items]
 
     def _start(self, item: BatchItem) -> Work:
-        work = asyncio.create_task(self._result(item), context=item.context)
+        work = asyncio.create_task(self._results(item), context=item.context)
         item.client.waits_for(work)
         return work
 
-    async def _result(self, item: BatchItem) -> BatchResult:
-        try:
-            if isinstance(item.request, RelayError):
-                raise item.request
-            async with asyncio.timeout_at(LIMITS.get().deadline + GRACE_S), self._places:
-                waited_ms = 1_000 * (asyncio.get_running_loop().time() - item.client.arrived_s)
-                return _made(await self._make(item.request), waited_ms)
-        except TimeoutError:
-            return _failed(LATE)
-        except RelayError as error:
-            return _failed(error)
-        except Exception:
-            logger.exception("an item of a batch failed")
-            return _failed(RelayError(500, "internal", "the picture could not be made; the server is at fault"))
+    async def _results(self, item: BatchItem) -> list[PictureResult]:
+        """Of one item: a result for each of its pictures, or one if it is no request."""
+        if isinstance(item.request, RelayError):
+            return [failed(item.request)]
+        wanted = [partial(self._make, request) for request in one_by_one(item.request, GenerationRequest)]
+        return await asyncio.gather(*(self._places.result(make, item.client.arrived_s) for make in wanted))
 
 
-async def results_of(works: Sequence[Work]) -> list[BatchResult]:
+async def results_of(works: Sequence[Work]) -> list[PictureResult]:
     """The results of started items, in their order. Never raises."""
-    results = await asyncio.gather(*works, return_exceptions=True)
-    return [result if isinstance(result, BatchResult) else _LEFT for result in results]
-
-
-def _made(picture: PictureFile, waited_ms: float) -> BatchResult:
-    result = BatchResult.model_validate(picture.as_json())
-    result.timings["queue"] += waited_ms
-    return result
-
-
-def _failed(error: RelayError) -> BatchResult:
-    note_error(error)
-    return BatchResult(error=BatchError.model_validate(error.as_frame()))
-
-
-_LEFT = _failed(RelayError(499, "client_left", "the client left"))  # nobody reads it
+    found = await asyncio.gather(*works, return_exceptions=True)
+    return [result for results in found if isinstance(results, list) for result in results]  # else the client has left

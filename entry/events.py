@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from entry.answer import PictureFile
 from entry.fleet.progress import Follower, Progress
+from entry.places import Places
 from runners.noted import note_error
 from sdxl.errors import RelayError
 from sdxl.picture.image import encode_preview
@@ -24,10 +25,11 @@ logger = logging.getLogger("bentoml.sdxl_relay")
 HEARTBEAT_S = 5.0
 HEARTBEAT = ": heartbeat\n\n"  # a comment: clients skip it, proxies see that the connection lives
 STREAM_HEADERS = {"content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no"}
+MakeToldOf = Callable[[Follower], Awaitable[PictureFile]]
 Event = Progress | PictureFile | RelayError | None  # None: nothing has happened for HEARTBEAT_S
 
 
-async def events(make: Callable[[Follower], Awaitable[PictureFile]], previews: int = 0) -> AsyncGenerator[Event, None]:
+async def events(make: MakeToldOf, previews: int = 0) -> AsyncGenerator[Event, None]:
     """What becomes of `make`; the last event is its picture or its error. Leaving the generator cancels it."""
     heard: asyncio.Queue[Progress] = asyncio.Queue()
     work = asyncio.ensure_future(make(Follower(heard.put_nowait, previews)))
@@ -59,27 +61,58 @@ def _end_of(work: asyncio.Future[PictureFile]) -> PictureFile | RelayError:
     return error
 
 
+async def together(streams: Sequence[AsyncGenerator[Event, None]]) -> AsyncGenerator[tuple[int, Event], None]:
+    """The events of several streams as they come, each with its stream's index. Leaving the generator ends them all."""
+    heard: asyncio.Queue[tuple[int, Event] | None] = asyncio.Queue()
+
+    async def listen(index: int, told: AsyncGenerator[Event, None]) -> None:
+        try:
+            async with aclosing(told):
+                async for event in told:
+                    heard.put_nowait((index, event))
+        finally:
+            heard.put_nowait(None)
+
+    works = [asyncio.ensure_future(listen(index, told)) for index, told in enumerate(streams)]
+    try:
+        left = len(works)
+        while left:
+            if (found := await heard.get()) is None:
+                left -= 1
+            else:
+                yield found
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+
 def server_sent(name: str, data: dict[str, Any]) -> str:
     """One Server-Sent Event."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-def as_server_sent(event: Event) -> str:
-    """An event as /generate_stream sends it: queued, progress, preview, result or error; or a heartbeat."""
+def as_server_sent(event: Event, index: int | None = None) -> str:
+    """An event as /generate_stream sends it: queued, progress, preview, result or error; or a heartbeat.
+
+    `index` is the picture's, if there are several.
+    """
+    own = {} if index is None else {"index": index}
     match event:
         case None:
             return HEARTBEAT
         case Progress():
             eta_s = None if event.eta_s is None else round(event.eta_s, 2)
             if event.place is not None:
-                return server_sent("queued", {"stage": event.stage, "place": event.place, "eta_s": eta_s})
+                return server_sent("queued", {**own, "stage": event.stage, "place": event.place, "eta_s": eta_s})
             progress = {"stage": event.stage, "step": event.step, "of": event.of, "share": round(event.share, 4)}
-            told = server_sent("progress", {**progress, "eta_s": eta_s})
-            return told if event.preview is None else told + server_sent("preview", _preview(event.preview))
+            told = server_sent("progress", {**own, **progress, "eta_s": eta_s})
+            preview = event.preview
+            return told if preview is None else told + server_sent("preview", {**own, **_preview(preview)})
         case PictureFile():
-            return server_sent("result", event.as_json())
+            return server_sent("result", {**own, **event.as_json()})
         case RelayError():
-            return server_sent("error", event.as_frame())
+            return server_sent("error", {**own, **event.as_frame()})
 
 
 def _preview(pixels: NDArray[np.uint8]) -> dict[str, Any]:
@@ -88,20 +121,47 @@ def _preview(pixels: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 async def stream(
-    make: Callable[[Follower], Awaitable[PictureFile]], previews: int, response: Any
+    makes: Sequence[MakeToldOf], previews: int, response: Any, places: Places
 ) -> AsyncGenerator[str, None]:
-    """What becomes of `make` as /generate_stream sends it. What is refused at once has no stream, but a status.
+    """What becomes of each of `makes` as /generate_stream sends it. What is refused at once has a status instead.
 
     `response` is BentoML's, which asks it for status and headers before the first part is sent.
     """
-    async with aclosing(events(make, previews)) as told:
-        first = await anext(told)
+    async with aclosing(_told(makes, previews, places)) as told:
+        try:
+            index, first = await anext(told)
+        except RelayError as error:
+            index, first = None, error
         if isinstance(first, RelayError):
+            note_error(first)
             response.status_code = first.status
             response.headers.update({"content-type": "application/json", **first.headers})
             yield json.dumps(first.as_json())
             return
         response.headers.update(STREAM_HEADERS)
-        yield as_server_sent(first)
-        async for event in told:
-            yield as_server_sent(event)
+        yield as_server_sent(first, index)
+        async for index, event in told:
+            yield as_server_sent(event, index)
+
+
+async def _told(
+    makes: Sequence[MakeToldOf], previews: int, places: Places
+) -> AsyncGenerator[tuple[int | None, Event], None]:
+    """The events of one picture, without an index, or of several. Raises RelayError (429)."""
+    if len(makes) == 1:
+        async with aclosing(events(makes[0], previews)) as alone:
+            async for event in alone:
+                yield None, event
+        return
+
+    def in_place(make: MakeToldOf) -> MakeToldOf:
+        async def made(follower: Follower) -> PictureFile:
+            async with places.picture():
+                return await make(follower)
+
+        return made
+
+    with places.request():
+        async with aclosing(together([events(in_place(make), previews) for make in makes])) as told:
+            async for index, event in told:
+                yield index, event

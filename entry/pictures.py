@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.fleet.fleet import Fleet
 from entry.fleet.progress import Follower
 from entry.http.upload import Original, read_original
-from entry.several import seeds_from
+from entry.several import one_by_one, seeds_from
 from runners.frames import Frame
 from sdxl.config.settings import Settings
 from sdxl.picture.credentials import Credentials
+from sdxl.request.asked import EditPictures, GeneratePictures, RefinePictures
 from sdxl.request.limits import LIMITS
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 
+Making = partial[Coroutine[Any, Any, PictureFile]]
+"""What makes one picture when it is called, with a follower or without."""
 Request = TypeVar("Request", GenerationRequest, RefineRequest, EditRequest)
 ByBoth = TypeVar("ByBoth", GenerationRequest, EditRequest)
 
@@ -71,6 +76,18 @@ class Pictures:
         if request.paste_original:
             results[-1] = await watch.in_thread("picture", lambda: original.pasted_over(results[-1]))
         return await picture_file(request, results, watch, self._credentials, original=original)
+
+    def generations(self, fields: Mapping[str, Any]) -> list[Making]:
+        """`generate` for each picture that a request asks for; `fields` are those of `GeneratePictures`."""
+        return [partial(self.generate, one) for one in one_by_one(GeneratePictures(**fields), GenerationRequest)]
+
+    def refinements(self, image: Path, fields: Mapping[str, Any]) -> list[Making]:
+        """The same for `refine`."""
+        return [partial(self.refine, image, one) for one in one_by_one(RefinePictures(**fields), RefineRequest)]
+
+    def edits(self, image: Path, mask: Path | None, fields: Mapping[str, Any]) -> list[Making]:
+        """The same for `edit`."""
+        return [partial(self.edit, image, mask, one) for one in one_by_one(EditPictures(**fields), EditRequest)]
 
     def _settled(self, request: ByBoth) -> ByBoth:
         return _with_seed(self._fleet.settle(request))

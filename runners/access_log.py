@@ -44,9 +44,10 @@ class AccessLog:
         app: ASGIApp,
         is_asset: Callable[[str], bool] = lambda path: False,  # noqa: ARG005
         counts: Counts | None = None,
+        secret: str | None = None,
     ) -> None:
-        """`is_asset` tells the paths that need a line only if they fail."""
-        self.app, self.is_asset, self.counts = app, is_asset, counts
+        """`is_asset` tells the paths that need a line only if they fail; what follows `secret` in one is not told."""
+        self.app, self.is_asset, self.counts, self.secret = app, is_asset, counts, secret
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs the request, and tells of it when it is answered or was given up."""
@@ -95,7 +96,7 @@ class AccessLog:
             level = logging.DEBUG
         told = {
             "method": _shown(scope["method"]),
-            "path": _shown(path),
+            "path": _shown(self._without_secret(path)),
             "status": status,
             "sent_bytes": sent_bytes,
             "duration_ms": round(1_000 * seconds, 1),
@@ -109,6 +110,11 @@ class AccessLog:
             told,
             extra={**told, **{name: value for name, value in more.items() if value}},
         )
+
+    def _without_secret(self, path: str) -> str:
+        if self.secret is None or self.secret not in path:
+            return path
+        return f"{path.partition(self.secret)[0]}{self.secret}…"
 
 
 def _code_of(status: int) -> ErrorCode:

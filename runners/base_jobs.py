@@ -146,7 +146,7 @@ class BaseStage(Stage):
     def _check_pixels(self, width: int, height: int) -> None:
         limit = self.settings.max_pixels
         if width * height > limit:
-            raise invalid_field("width", width, f"width x height of at most {limit} pixels together")
+            raise invalid_field("width", f"{width} x {height}", f"width x height of at most {limit} pixels together")
 
     def _picture(
         self, known: Known, loras: Chosen, wanted: Generation | Edit, latents: torch.Tensor, why_alone: str | None

@@ -20,7 +20,13 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 def make_app(*adders: Callable[[FastAPI], object]) -> FastAPI:
     """The app that BentoML mounts, with the routes that each of `adders` adds; they appear in BentoML's /docs.json."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, strict_content_type=False)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        strict_content_type=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
     for add_to in adders:
         add_to(app)
     for prefix in (OPENAI, AUTOMATIC1111):  # last, for what none of the routes above takes

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from entry.http.route import FORM, JSON
+from entry.http.route import JSON, Route
+from entry.http.schemas import EXAMPLE, REFS, Schemas, objects
 from sdxl.version import PRODUCT, VERSION
+
+INFO = {
+    "title": PRODUCT,
+    "version": VERSION,
+    "description": "Stable Diffusion XL as an ensemble of two experts.",
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
+}
+CONTRACTS = [
+    {"name": "OpenAI", "description": "OpenAI's Images API."},
+    {"name": "AUTOMATIC1111", "description": "The part of AUTOMATIC1111's API that makes pictures."},
+]
 
 ERRORS = {
     "400": "The request is not what is allowed; the body names the field.",
@@ -23,8 +40,13 @@ ERRORS = {
     "504": "The request was not done in time.",
 }
 
-EXAMPLE = {"prompt": "a red cube on top of a blue sphere, yellow background"}
-FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+TASKS = {
+    "status": "Says what has become of a task.",
+    "get": "The picture of a task that is completed, or what it was answered in its place.",
+    "submit": "Takes a request for a picture in and answers at once: the picture can be fetched later.",
+    "retry": "Starts a task again.",
+    "cancel": "Ends a task, and frees its rows at once.",
+}
 
 
 class Error(BaseModel):
@@ -45,79 +67,92 @@ class TaskStatusResponse(BaseModel):
     executed_at: str | None = None
 
 
-def document(spec: dict[str, Any], *, has_keys: bool) -> dict[str, Any]:
-    """BentoML's document, changed. `has_keys`: whether the server asks for a key.
+def document(
+    spec: dict[str, Any], mounted: dict[str, Any], routes: Mapping[str, Route], *, has_keys: bool
+) -> dict[str, Any]:
+    """BentoML's document, changed; `mounted` is FastAPI's, and `has_keys` says whether the server asks for a key.
 
-    BentoML writes down OpenAPI 3.0, but its schemas are pydantic's, which are those of 3.1; it describes errors of
-    its own, which the gate does not let come about; and of tasks, it says what is not so. It has a type "file", which
-    OpenAPI has not, and says that a form's text fields are JSON: Swagger's page would send each as a file.
+    BentoML writes down OpenAPI 3.0 with pieces of 3.1, and loses much of pydantic's schemas and of FastAPI's on the
+    way; it has a type "file", which OpenAPI has not; it describes errors of its own, which the gate does not let come
+    about; and of tasks, it says what is not so. So what bodies and answers are is told by `routes`, which the gate
+    checks them by.
     """
-    spec = json.loads(json.dumps(spec))  # it has numbers as keys
-    spec["openapi"] = "3.1.0"
-    spec["info"] = {
-        "title": PRODUCT,
-        "version": VERSION,
-        "description": "Stable Diffusion XL as an ensemble of two experts.",
-    }
-    schemas = spec["components"]["schemas"]
-    schemas.update((model.__name__, model.model_json_schema()) for model in (Error, TaskStatusResponse))
-    for name in ("InvalidArgument", "NotFound", "InternalServerError"):
-        schemas.pop(name, None)
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    errors = {status: {"description": text, "content": content} for status, text in ERRORS.items()}
-    if has_keys:
-        spec["components"]["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer"},
-            "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
-        }
-        spec["security"] = [{}, {"bearer": []}, {"basic": []}]  # probes need none
-    names: set[str] = set()
-    for path, operations in spec["paths"].items():
+    paths = json.loads(json.dumps(spec["paths"]))  # it has numbers as keys
+    paths.update(mounted["paths"])
+    schemas = Schemas(mounted.get("components", {}).get("schemas", {}))
+    errors = {status: {"description": text, "content": schemas.answer(Error)} for status, text in ERRORS.items()}
+    for path, operations in paths.items():
         for operation in operations.values():
-            if "Service APIs" in operation.get("tags", ()):
-                operation["responses"] = {"200": operation["responses"]["200"], **errors}
-            name = operation.get("operationId")
-            if name in names:  # BentoML gives two of a task's routes the same
-                operation["operationId"] = f"{name}_{path.rsplit('/', 1)[-1]}"
-            elif name:
-                names.add(name)
-            for media_type, body in operation.get("requestBody", {}).get("content", {}).items():
-                _describe_body(media_type, body, schemas)
-    for schema in _schemas(spec):
-        _describe_value(schema)
-    spec["paths"]["/readyz"]["get"]["responses"]["503"] = {"description": "Not ready, and the body says why."}
-    return spec
+            if "Service APIs" in operation["tags"]:
+                _describe(operation, path, routes, schemas)
+                operation["responses"] |= errors
+            elif path not in mounted["paths"]:
+                _describe_probe(operation, path)
+            body = operation.get("requestBody", {}).get("content", {}).get(JSON)
+            if body:
+                _give_example(body, schemas)
+    for part in objects([paths, schemas.all]):
+        if "default" in part and part["default"] is None:  # as left out
+            del part["default"]
+    return {
+        "openapi": "3.1.0",
+        "info": INFO,
+        "servers": spec["servers"],
+        "tags": [*spec["tags"], *CONTRACTS],
+        **({"security": [{}, *({name: []} for name in SECURITY)]} if has_keys else {}),  # probes need none
+        "paths": paths,
+        "components": {
+            "schemas": schemas.used(paths),
+            **({"securitySchemes": SECURITY} if has_keys else {}),
+        },
+    }
 
 
-def _describe_body(media_type: str, body: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """An example that can be sent as it is, with nothing but what a client must say."""
+def _describe(operation: dict[str, Any], path: str, routes: Mapping[str, Route], schemas: Schemas) -> None:
+    """An operation of our own endpoints."""
+    operation["operationId"] = path.strip("/").replace("/", "_")
+    made, _, of_task = path[1:].partition("/")
+    route = routes.get(path) or routes[f"/{made}"]
+    if of_task:
+        operation["description"] = TASKS[of_task]
+    operation["summary"] = operation["description"].split(". ")[0].partition(":")[0].rstrip(".")
+    told = schemas.answer(TaskStatusResponse)
+    is_status = of_task not in ("", "get")
+    operation["responses"] = (
+        {"200": {"description": "What has become of the task", "content": told}}
+        if is_status
+        else {
+            str(status): {"description": each.description, "content": each.content or schemas.answer(each.kind)}
+            for status, each in route.answers.items()
+        }
+    )
+    if "requestBody" in operation:
+        operation["requestBody"] = {"required": True, "content": {route.media_type: _body(route, schemas)}}
+
+
+def _body(route: Route, schemas: Schemas) -> dict[str, Any]:
+    model = route.described or route.model
+    assert model is not None
+    if route.media_type == JSON:
+        return {"schema": schemas.body(model)}
+    return {"schema": schemas.form(model, route.files)}
+
+
+def _describe_probe(operation: dict[str, Any], path: str) -> None:
+    operation["operationId"] = path.strip("/")
+    operation["description"] = re.sub(r"</?(code|b)>", "", operation["description"])
+    content: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
+    if path == "/readyz":
+        content = {JSON: {"schema": {"type": "object", "additionalProperties": True}}}
+        operation["responses"]["503"] = {"description": "Not ready, and the body says why.", "content": content}
+    operation["responses"]["200"] |= {"content": content}
+
+
+def _give_example(body: dict[str, Any], schemas: Schemas) -> None:
+    """One that can be sent as it is, with little but what a client must say."""
     schema = body["schema"]
-    if "$ref" in schema:
-        schema = schemas[schema["$ref"].rsplit("/", 1)[-1]]
-    fields = schema.get("properties", {})
-    if media_type == FORM:
-        body.pop("encoding", None)
-        for name, field in fields.items():
-            if name in EXAMPLE or field.get("type") == "object":
-                field["example"] = EXAMPLE.get(name, {})  # else Swagger's page makes one up
-    elif media_type == JSON and "prompt" in fields:
+    fields = schemas.all[schema["$ref"].removeprefix(REFS)]["properties"] if "$ref" in schema else {}
+    if "prompt" in fields:
         body["example"] = EXAMPLE
-    elif media_type == JSON and "requests" in fields:
+    elif "requests" in fields:
         body["example"] = {"requests": [EXAMPLE]}
-
-
-def _schemas(part: Any) -> Iterator[dict[str, Any]]:
-    """All objects of the document that may be a schema, the innermost first."""
-    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _schemas(inner)
-    if isinstance(part, dict):
-        yield part
-
-
-def _describe_value(schema: dict[str, Any]) -> None:
-    if schema.get("type") == "file":
-        title = schema["title"]
-        schema.clear()
-        schema.update(FILE, title=title)
-    if "default" in schema and schema["default"] is None:  # which the field's type mostly does not allow
-        del schema["default"]

@@ -13,10 +13,12 @@ from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
+from fastapi.openapi.utils import get_openapi
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from entry.http.client_schema import client_schema
 from entry.http.connected import while_connected
 from entry.http.contracts import error_answer
 from entry.http.cors import Cors
@@ -27,7 +29,7 @@ from entry.http.empty_parts import without_empty_parts
 from entry.http.keys import Keys
 from entry.http.metrics import RequestMetrics
 from entry.http.own_errors import OwnErrors
-from entry.http.paths import tidied
+from entry.http.paths import PICTURES, tidied
 from entry.http.route import FORM, Route
 from runners.access_log import AccessLog
 from runners.drain import STOPPING, Drain
@@ -37,6 +39,7 @@ from runners.noted import note_key
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
 from sdxl.request.limits import LIMITS, Limits
+from sdxl.version import PRODUCT, VERSION
 
 logger = logging.getLogger("bentoml.sdxl_relay")
 
@@ -54,22 +57,42 @@ def add_gate(service: Any, settings: Settings, routes: Mapping[str, Route], repo
 
     `report` says, as `ready` and with details, whether there are stages.
     """
-    docs = cache(lambda: document(service.openapi_spec.asdict(), has_keys=bool(settings.api_keys)))
-    service.add_asgi_middleware(AccessLog, is_asset=_is_asset, counts=RequestMetrics(routes))
+    docs = cache(lambda: _document(service, settings, routes))
+    schema = cache(lambda: client_schema(service.schema(), {name: api.doc for name, api in service.apis.items()}))
+    service.add_asgi_middleware(AccessLog, is_asset=_is_asset, counts=RequestMetrics(routes), secret=PICTURES)
     if settings.cors_origins:
         service.add_asgi_middleware(Cors, settings=settings)
-    service.add_asgi_middleware(Gate, settings=settings, routes=routes, report=report, drain=drain, docs=docs)
+    service.add_asgi_middleware(
+        Gate,
+        settings=settings,
+        routes=routes,
+        report=report,
+        drain=drain,
+        told={"/docs.json": docs, "/schema.json": schema},
+    )
+
+
+def _document(service: Any, settings: Settings, routes: Mapping[str, Route]) -> dict[str, Any]:
+    ((app, *_),) = service.mount_apps
+    mounted = get_openapi(title=PRODUCT, version=VERSION, routes=app.routes)
+    return document(service.openapi_spec.asdict(), mounted, routes, has_keys=bool(settings.api_keys))
 
 
 class Gate:
     """The middleware. It passes on what is not one of `routes`."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, routes: Mapping[str, Route], report: Report, drain: Drain, docs: Report
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        routes: Mapping[str, Route],
+        report: Report,
+        drain: Drain,
+        told: Mapping[str, Report],
     ) -> None:
         self.app = app
         self.enter = OwnErrors(self._enter, known=routes)
-        self.docs = docs
+        self.told = told
         self.routes = routes
         self.report = report
         self.drain = drain
@@ -97,8 +120,8 @@ class Gate:
         match scope["method"], scope["path"]:
             case "GET", "/readyz":
                 return self._readiness()
-            case "GET", "/docs.json":
-                return JSONResponse(self.docs())
+            case "GET", path if path in self.told:
+                return JSONResponse(self.told[path]())
             case "GET", path if path == DOCS_PATH:
                 return docs_page()
             case "GET", "/":

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from entry.http.paths import PICTURES
 from runners.access_log import PROBES
 from sdxl.config.access import named
 from sdxl.errors import RelayError
@@ -41,7 +42,8 @@ class Keys:
 
         Raises RelayError (401) for a request that shows no key. Nothing else of the request is looked at.
         """
-        if not self._names or (scope["path"] in PROBES and scope.get("method") in ("GET", "HEAD")):
+        is_open = scope["path"] in PROBES or scope["path"].startswith(PICTURES)
+        if not self._names or (is_open and scope.get("method") in ("GET", "HEAD")):
             return ""
         given = shown_key(scope)
         found = [name for digest, name in self._names.items() if hmac.compare_digest(given, digest)]  # all are compared

@@ -9,7 +9,8 @@ from starlette.types import Scope
 
 from sdxl.errors import RelayError
 
-ALIASES = {"/health": "/livez"}  # what other servers of models call it
+ALIASES = {"/health": "/readyz"}  # what clients of other servers of models wait for
+PICTURES = "/pictures/"  # whose names are secrets: whoever knows one may have the picture
 _FOLDERS = ("/ui/", "/docs/")  # pages have links relative to themselves
 
 

@@ -22,7 +22,16 @@ JSON, FORM = "application/json", "multipart/form-data"
 NOT_COMPRESSED = ("", "identity", "utf-8", "utf8")  # some clients say here what belongs into the content type
 Leave = Callable[[], object]
 """What to do when a client leaves whose request is not to be cancelled."""
-MAX_FILES = 4  # that a form is read with: more than are allowed, so that an error can say which is too many
+MAX_FILES = 20  # that a form is read with: more than are allowed, so that an error can say which is too many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the OpenAPI document says of an answer: JSON of the type `kind`, or another content."""
+
+    description: str
+    kind: Any = None
+    content: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,10 @@ class Route:
     """Of a form that is not for BentoML: checks its files and gives its text fields. Raises RelayError."""
     holding: Callable[[], AbstractContextManager[Leave]] | None = None
     """For work that must not be cancelled with its request: what is held while it lasts. May raise RelayError."""
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+    """By status; errors are not among them."""
+    described: type[BaseModel] | None = None
+    """What the OpenAPI document says of the body, where that is more than `model` checks."""
 
     def check_media_type(self, headers: Headers) -> None:
         """Raises RelayError (415) for another type, and for a body that is compressed."""

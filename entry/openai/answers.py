@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -15,20 +16,30 @@ from entry.answer import PictureFile
 from entry.openai.requests import ImageEdit, ImageGeneration
 from sdxl.request.fields import OutputFormat
 
-# The type of a completed event requires it. Nothing is counted here, and nothing is charged for.
-NO_USAGE = {
-    "input_tokens": 0,
-    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-    "output_tokens": 0,
-    "total_tokens": 0,
-}
 EVENT_QUALITIES = ("low", "medium", "high", "xhigh", "max")
 
 
-class Image(BaseModel):
-    """One picture; what is beside `b64_json` is ours."""
+class UsageDetails(BaseModel):
+    """Of `Usage`."""
 
-    b64_json: str
+    image_tokens: int = 0
+    text_tokens: int = 0
+
+
+class Usage(BaseModel):
+    """Zeros, for clients that read it: these models are not charged for by tokens, so none are counted."""
+
+    input_tokens: int = 0
+    input_tokens_details: UsageDetails = UsageDetails()
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Image(BaseModel):
+    """One picture, in base64 or where to fetch it; the other fields are ours."""
+
+    b64_json: str | None = None
+    url: str | None = None
     seed: int
     timings: dict[str, float]
     """Milliseconds of each phase, as in /generate's Server-Timing."""
@@ -36,7 +47,7 @@ class Image(BaseModel):
 
 
 class ImagesAnswer(BaseModel):
-    """All pictures of a request. `model` and `warnings` are ours; there is no `usage`, for nothing is counted."""
+    """All pictures of a request. `model` and `warnings` are ours."""
 
     created: int
     model: str
@@ -44,6 +55,7 @@ class ImagesAnswer(BaseModel):
     output_format: OutputFormat
     size: str
     data: list[Image]
+    usage: Usage = Usage()
     warnings: dict[str, str]
     """Fields of the request that have no meaning here."""
 
@@ -63,8 +75,13 @@ class OpenAIError(BaseModel):
     error: ErrorDetail
 
 
-def images_answer(wanted: ImageGeneration | ImageEdit, pictures: Sequence[PictureFile]) -> ImagesAnswer:
-    """The answer that is no stream."""
+def images_answer(
+    wanted: ImageGeneration | ImageEdit,
+    pictures: Sequence[PictureFile],
+    warnings: Mapping[str, str],
+    urls: Sequence[str],
+) -> ImagesAnswer:
+    """The answer that is no stream, with further `warnings`; with `urls` in place of the pictures if there are any."""
     return ImagesAnswer(
         created=int(time.time()),
         model=pictures[0].model,
@@ -72,14 +89,15 @@ def images_answer(wanted: ImageGeneration | ImageEdit, pictures: Sequence[Pictur
         size=_size(pictures[0].width_px, pictures[0].height_px),
         data=[
             Image(
-                b64_json=_base64(picture.data),
+                b64_json=None if url else _base64(picture.data),
+                url=url,
                 seed=picture.seed or 0,
                 timings=picture.spent_ms,
                 warnings=picture.warnings,
             )
-            for picture in pictures
+            for picture, url in zip_longest(pictures, urls)
         ],
-        warnings=wanted.warnings,
+        warnings={**wanted.warnings, **warnings},
     )
 
 
@@ -95,7 +113,7 @@ def partial_event(
 def completed_event(wanted: ImageGeneration | ImageEdit, picture: PictureFile) -> dict[str, Any]:
     """The last event."""
     common = _common(wanted, picture.data, _size(picture.width_px, picture.height_px))
-    return {"type": f"{_prefix(wanted)}.completed", **common, "usage": NO_USAGE}
+    return {"type": f"{_prefix(wanted)}.completed", **common, "usage": Usage().model_dump()}
 
 
 def _prefix(wanted: ImageGeneration | ImageEdit) -> str:

@@ -10,6 +10,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from sdxl.errors import invalid_field
 from sdxl.request.fields import (
@@ -33,23 +34,17 @@ from sdxl.request.requests import EditRequest, GenerationRequest
 from sdxl.request.samplers import SamplerName, with_present_names
 from sdxl.request.schedules import ScheduleName
 
-# Clients send these whether or not their user has chosen one, so they mean the default model.
-OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")
 IGNORED = {
     "quality": "num_inference_steps decides",
     "complexity": "num_inference_steps decides",
     "style": "the prompt decides",
     "input_fidelity": "strength decides",
     "moderation": "there is none",
+    "user": "nobody is told who asked",
+    "safety_identifier": "nobody is told who asked",
 }
-
-
 OURS = {"prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "scheduler", "schedule"}
-
-
-def our_model(model: str | None) -> str | None:
-    """The model's name; None for OpenAI's own, for which the default stands in. Open WebUI sends "" for none."""
-    return None if not model or model.startswith(OPENAI_MODELS) else model
+GIVES_URLS = "dall-e-"  # OpenAI's models that answer with URLs unless they are asked not to
 
 
 def _check_size(size: str) -> str:
@@ -71,12 +66,12 @@ def _refuse(reason: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-NoGIF = Annotated[None, _refuse("there are no GIFs here")]
-NoSVG = Annotated[None, _refuse("there are no SVGs here")]
+NoGIF = Annotated[SkipJsonSchema[None], _refuse("there are no GIFs here")]
+NoSVG = Annotated[SkipJsonSchema[None], _refuse("there are no SVGs here")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class _Refiner(_Model):
@@ -110,20 +105,28 @@ class _ImageRequest(_Model):
     """What generations and edits have in common. null is as left out."""
 
     prompt: Prompt
+    """What to draw."""
     model: ModelName | Literal[""] | None = None
+    """A model of this server; one of OpenAI's names means the default."""
     n: Annotated[Integer, Field(ge=1, le=10)] | None = None
+    """How many pictures; each has the seed after that of the one before it."""
     size: Annotated[str, AfterValidator(_check_size)] | None = None
+    """WIDTHxHEIGHT in pixels, multiples of 8; or auto."""
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] | None = None
     complexity: Literal["low", "medium", "high"] | None = None
     background: Literal["auto", "opaque"] | None = None
     output_format: OutputFormat | None = None
     output_compression: Annotated[Integer, Field(ge=0, le=100)] | None = None
-    response_format: Literal["b64_json"] | None = None
+    """The quality of a jpeg or webp."""
+    response_format: Literal["b64_json", "url"] | None = None
+    """Without it, url for models whose names begin with dall-e-, and b64_json for others."""
     moderation: Literal["auto", "low"] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     stream: Annotated[bool, Strict()] | None = None
+    """Whether the answer is Server-Sent Events."""
     partial_images: Annotated[Integer, Field(ge=0, le=3)] | None = None
+    """Previews of a stream."""
     frame_count: NoGIF = None
     frame_duration_ms: NoGIF = None
     svg: NoSVG = None
@@ -143,6 +146,8 @@ class _ImageRequest(_Model):
         """Raises RelayError (400) for fields that do not go together."""
         if self.stream and self.count > 1:
             raise invalid_field("n", self.n, "1 with stream, whose events do not say which picture they are of")
+        if self.stream and self.response_format == "url":
+            raise invalid_field("response_format", "url", "b64_json with stream")
         if self.partial_images and not self.stream:
             raise invalid_field("partial_images", self.partial_images, "0 without stream")
         if self.output_compression not in (None, 100) and self.format == "png":
@@ -152,6 +157,16 @@ class _ImageRequest(_Model):
     def count(self) -> int:
         """Pictures."""
         return 1 if self.n is None else self.n
+
+    @property
+    def wants_urls(self) -> bool:
+        """Whether the answer is to have URLs in place of pictures."""
+        return (self.response_format or self._usual_format) == "url"
+
+    @property
+    def _usual_format(self) -> str:
+        """That of OpenAI, by the model."""
+        return "url" if (self.model or "").startswith(GIVES_URLS) and not self.stream else "b64_json"
 
     @property
     def format(self) -> OutputFormat:
@@ -172,11 +187,10 @@ class _ImageRequest(_Model):
         given = {name: getattr(self, name, None) for name in IGNORED}
         return {name: f"ignored: {IGNORED[name]}" for name, value in given.items() if value not in (None, "auto")}
 
-    @property
-    def shared_fields(self) -> dict[str, Any]:
-        """The fields that have their own name in our requests, too, and the file's."""
+    def shared_fields(self, model: str | None) -> dict[str, Any]:
+        """The fields that have their own name in our requests, too, and the file's; `model` is a name of ours."""
         own = self.model_dump(include=OURS)
-        own["model"] = our_model(self.model)
+        own["model"] = model
         compression = 100 if self.output_compression is None else self.output_compression
         file = {"output_format": self.format, "quality": max(1, compression)}
         return {**{name: value for name, value in own.items() if value is not None}, **file}
@@ -188,11 +202,11 @@ class ImageGeneration(_ImageRequest):
     style: Literal["vivid", "natural"] | None = None
     refiner: Refiner | None = None
 
-    def requests(self, seeds: list[int]) -> list[GenerationRequest]:
-        """A request of ours for each seed."""
+    def requests(self, seeds: list[int], model: str | None = None) -> list[GenerationRequest]:
+        """A request of ours for each seed, to the model of this name or to the default."""
         refiner = {} if self.refiner is None else self.refiner.as_fields
         width, height = self.size_px or (None, None)
-        fields = {**self.shared_fields, **refiner, "width": width, "height": height}
+        fields = {**self.shared_fields(model), **refiner, "width": width, "height": height}
         return [GenerationRequest(**fields, seed=seed) for seed in seeds]
 
 
@@ -203,8 +217,8 @@ class ImageEdit(_ImageRequest):
     strength: Strength | None = None
     refiner: EditRefiner | None = None
 
-    def requests(self, seeds: list[int]) -> list[EditRequest]:
-        """A request of ours for each seed."""
+    def requests(self, seeds: list[int], model: str | None = None) -> list[EditRequest]:
+        """A request of ours for each seed, to the model of this name or to the default."""
         refiner = {} if self.refiner is None else self.refiner.as_fields
-        fields = {**self.shared_fields, **refiner, "strength": self.strength}
+        fields = {**self.shared_fields(model), **refiner, "strength": self.strength}
         return [EditRequest(**fields, seed=seed) for seed in seeds]

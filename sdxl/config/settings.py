@@ -24,7 +24,7 @@ from pydantic import (
 from sdxl.config.access import Keys, Origins, Tokens
 from sdxl.config.backends import BackendName, usable
 from sdxl.config.presets import PresetName
-from sdxl.config.values import File, FixedRows, Folder, Reference, ReferenceOrName, Sizes, Urls
+from sdxl.config.values import File, FixedRows, Folder, Names, Reference, ReferenceOrName, Sizes, Url, Urls
 from sdxl.request.loras import LoraFiles
 
 PREFIX = "SDXL_"
@@ -127,10 +127,18 @@ class Settings(BaseModel):
     """The rows of every UNet call, a power of two; a seed then gives the same bytes under any load."""
     max_jobs: Annotated[int, Field(ge=1, le=100_000)] = 64
     """The most jobs that one runner holds, waiting or running; one more gets a 429."""
-    max_pixels: Annotated[int, Field(ge=64 * 64)] = 1536 * 1024
+    max_pixels: Annotated[int, Field(ge=64 * 64)] = 1792 * 1024
     """The most pixels of one picture."""
     max_upload_mb: Annotated[int, Field(ge=1, le=1_000)] = 20
     """The largest body of a form, in megabytes of 10**6 bytes."""
+    openai_models: Names = ()
+    """Names that OpenAI's clients may send for the default model, separated by commas; `any`: all that no model has."""
+    url_keep_s: Annotated[float, Field(gt=0)] = 3_600.0
+    """Seconds for which a picture can be fetched that OpenAI's clients have asked for as a URL."""
+    url_keep_mb: Annotated[int, Field(ge=0, le=100_000)] = 256
+    """The most megabytes (of 10**6 bytes) of memory for such pictures; the oldest goes first. 0: there are no URLs."""
+    public_url: Url | None = None
+    """What their URLs begin with, such as https://example.com/sdxl; without it, the scheme and host that were asked."""
     ui: bool = True
     """Whether there is a page at /ui."""
     timeout_s: Annotated[float, Field(gt=0)] = 600.0

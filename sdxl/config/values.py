@@ -21,6 +21,17 @@ def _urls(value: object) -> tuple[str, ...]:
     return urls
 
 
+def _url(value: object) -> str:
+    urls = _urls(value)
+    if len(urls) != 1:
+        raise ValueError("one URL is needed")
+    return urls[0]
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(name.strip() for name in str(value).split(",") if name.strip()) if isinstance(value, str) else ()
+
+
 def _sizes(value: object) -> tuple[tuple[int, int], ...]:
     found = []
     for size in str(value).split(",") if isinstance(value, str) else ():
@@ -62,6 +73,8 @@ Reference = Annotated[str, BeforeValidator(checked)]
 ReferenceOrName = Annotated[str, BeforeValidator(_checked_or_name)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 File = Annotated[Path, AfterValidator(_file)]
+Url = Annotated[str, BeforeValidator(_url)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 Sizes = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_sizes)]  # (width, height)
 FixedRows = Annotated[int, Field(ge=2, le=64), AfterValidator(_power_of_two)]

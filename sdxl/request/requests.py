@@ -25,7 +25,6 @@ from sdxl.request.fields import (
     Side,
     Steps,
     Strength,
-    StrictModel,
 )
 from sdxl.request.samplers import SamplerName, with_present_names
 from sdxl.request.schedules import ScheduleName
@@ -115,6 +114,12 @@ class _FormRequest(_Request):
         """Gives back the text that BentoML has read as JSON in a form's field: a prompt may be `123`."""
         return str(value) if isinstance(value, int | float) else value
 
+    @field_validator("watermark", "metadata", "paste_original", mode="before", check_fields=False)
+    @classmethod
+    def _as_bool(cls, value: object) -> object:
+        """`true` has been read as JSON already; clients in Python may write `True`."""
+        return {"True": True, "False": False}.get(value, value) if isinstance(value, str) else value
+
     @field_validator(*_PAIRS, mode="before")
     @classmethod
     def _as_list(cls, value: object) -> object:
@@ -158,23 +163,6 @@ class EditRequest(_FormRequest):
         }
         given = {**_given_to_both(self), **self.schedule_of(defaults)}
         return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **given})
-
-
-class _Streamed(StrictModel):
-    previews: Annotated[Integer, Field(ge=0, le=20)] = 0
-    """How many previews to send, spread evenly over all steps."""
-
-
-class GenerateStreamRequest(GenerationRequest, _Streamed):
-    """A `GenerationRequest` with what is to be told meanwhile (`POST /generate_stream`)."""
-
-
-class RefineStreamRequest(RefineRequest, _Streamed):
-    """A `RefineRequest` with what is to be told meanwhile (`POST /refine_stream`)."""
-
-
-class EditStreamRequest(EditRequest, _Streamed):
-    """An `EditRequest` with what is to be told meanwhile (`POST /edit_stream`)."""
 
 
 PictureRequest = GenerationRequest | RefineRequest | EditRequest

@@ -114,6 +114,14 @@ def test_a_client_that_a_proxy_names_cannot_either(caplog: pytest.LogCaptureFixt
     assert told(caplog)["client"] == "1.2.3.4%20code%3Dok:0"
 
 
+def test_what_is_secret_in_a_path_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    ask(AccessLog(GOOD, secret="/pictures/"), scope_of("//pictures/a-name.png"))
+    assert told(caplog)["path"] == "//pictures/%E2%80%A6"
+    caplog.clear()
+    ask(AccessLog(GOOD, secret="/pictures/"), scope_of("/generate"))
+    assert told(caplog)["path"] == "/generate"
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/health", "/metrics", "/ui/main.js"])
 def test_probes_and_assets_are_not_told(path: str, caplog: pytest.LogCaptureFixture) -> None:
     run(GOOD, path)

@@ -166,10 +166,9 @@ with bentoml.SyncHTTPClient("http://127.0.0.1:3000", timeout=100) as client:
 
 def test_the_schema_has_the_bounds(server: Server) -> None:
     document = httpx.get(f"{server.url}/docs.json").json()
-    body = document["paths"]["/generate_batch"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    requests = body["properties"]["requests"]
+    requests = document["components"]["schemas"]["BatchRequest"]["properties"]["requests"]
     assert (requests["minItems"], requests["maxItems"]) == (1, MAX_ITEMS)
-    assert requests["items"]["$ref"].endswith("/GenerationRequest")
+    assert requests["items"]["$ref"].endswith("/GeneratePictures")
 
 
 def cancelled_jobs(server: Server) -> float:

@@ -144,7 +144,23 @@ def test_a_small_picture_says_that_it_has_no_watermark(server: Server) -> None:
 
 
 def test_the_schema_has_the_bounds(server: Server) -> None:
-    document = httpx.get(f"{server.url}/docs.json").json()
-    schema = document["paths"]["/generate"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    steps = schema["properties"]["num_inference_steps"]
+    """Its own, which BentoML's client reads; that of the OpenAPI document is another."""
+    (route,) = [each for each in httpx.get(f"{server.url}/schema.json").json()["routes"] if each["name"] == "generate"]
+    steps = route["input"]["properties"]["num_inference_steps"]
     assert (steps["minimum"], steps["maximum"]) == (1, 150)
+
+
+def test_the_python_client_knows_what_its_methods_do(server: Server, tmp_path: Path) -> None:
+    code = """
+import bentoml
+with bentoml.SyncHTTPClient("http://127.0.0.1:3000") as client:
+    for name in client.endpoints:
+        print(getattr(client, name).__doc__)
+"""
+    ended = run_python(code, server, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("Fields:") == 8
+    assert "A picture from a prompt: by the base, then the refiner" in ended.stdout
+    assert "    prompt (string, required): What to draw." in ended.stdout
+    assert "    n (integer): How many pictures to make;" in ended.stdout
+    assert "    image (file, required)" in ended.stdout

@@ -31,7 +31,7 @@ def test_without_a_key(guarded_server: Server, method: str, path: str) -> None:
     assert [challenge.split()[0] for challenge in challenges] == ["Basic", "Bearer"]
 
 
-@pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("path", ["/livez", "/health", "/healthz", "/readyz", "/metrics"])
 def test_health_and_metrics_are_open(guarded_server: Server, path: str) -> None:
     assert httpx.get(f"{guarded_server.url}{path}").status_code == 200
 

@@ -81,6 +81,7 @@ def test_generations(guarded_server: Server, data: dict[str, Any], query: str) -
 EDITS = {
     "one picture": (["image"], {"model": "", "response_format": "b64_json"}),
     "a list of one": (["image[]"], {"model": "dall-e-2", "n": "1", "response_format": "b64_json"}),
+    "a chat's third turn": (["image[]", "image[]"], {"model": "sdxl", "response_format": "b64_json"}),
     "gpt-image, a size": (["image[]"], {"model": "gpt-image-1", "size": "128x192", "background": "opaque"}),
 }
 
@@ -94,8 +95,7 @@ def test_edits(guarded_server: Server, names: list[str], data: dict[str, str]) -
         form.add_field(name, BytesIO(as_png(a_picture(128, 128))), filename="0b6e.png", content_type="image/png")
     status, answer = send(guarded_server, "POST", "/v1/images/edits", data=form, headers=BEARER)
     assert status == 200, answer
-    (image,) = answer["data"]
-    assert picture(image["b64_json"]).size == ((128, 192) if "size" in data else (128, 128))
+    assert picture(answer["data"][0]["b64_json"]).size == ((128, 192) if "size" in data else (128, 128))
 
 
 # --- its AUTOMATIC1111 engine ---

@@ -45,7 +45,9 @@ def test_a_picture(client: openai.OpenAI, server: Server) -> None:
     assert judge(picture, SCENE).all_right
     assert np.array_equal(picture, server.generate(prompt=PROMPT, seed=1))
     assert (answer.size, answer.output_format, answer.background) == ("128x128", "png", "opaque")
-    assert (answer.usage, answer.quality, image.revised_prompt, image.url) == (None, None, None, None)
+    assert (answer.quality, image.revised_prompt, image.url) == (None, None, None)
+    assert answer.usage is not None
+    assert (answer.usage.total_tokens, answer.usage.input_tokens_details.text_tokens) == (0, 0)
     assert answer.model_extra is not None
     assert answer.model_extra["model"] == "mini"
     assert image.model_extra is not None
@@ -91,7 +93,9 @@ def test_fields_without_meaning_are_ignored_and_named(client: openai.OpenAI) -> 
         quality="hd", style="vivid", moderation="low", user="me", safety_identifier="me", complexity="high",
         background="auto", response_format="b64_json", n=1, **QUICK,
     )  # fmt: skip
-    assert set((answer.model_extra or {})["warnings"]) == {"quality", "style", "moderation", "complexity"}
+    assert set((answer.model_extra or {})["warnings"]) == {
+        "quality", "style", "moderation", "complexity", "user", "safety_identifier",
+    }  # fmt: skip
 
 
 def test_null_is_as_left_out(client: openai.OpenAI) -> None:
@@ -107,7 +111,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("quality", "best", "quality"), ("background", "transparent", "background"),
     ("output_format", "gif", "output_format"),
     ("output_compression", 101, "output_compression"), ("output_compression", 50, "output_compression"),
-    ("response_format", "url", "response_format"), ("moderation", "none", "moderation"), ("style", "wild", "style"),
+    ("response_format", "b64", "response_format"), ("moderation", "none", "moderation"), ("style", "wild", "style"),
     ("partial_images", 4, "partial_images"), ("partial_images", 1, "partial_images"), ("prompt", "", "prompt"),
     ("prompt", "x" * 2_001, "prompt"), ("frame_count", 4, "frame_count"), ("svg", {"model": "a"}, "svg"),
     ("seed", -1, "seed"), ("num_inference_steps", 151, "num_inference_steps"), ("a_new_field", 1, "a_new_field"),
@@ -129,6 +133,8 @@ def test_a_bad_field_is_named(client: openai.OpenAI, field: str, value: Any, par
 def test_several_pictures_cannot_be_streamed(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="n: got 2; allowed: 1 with stream"):
         client.images.generate(prompt=PROMPT, n=2, stream=True)
+    with pytest.raises(openai.BadRequestError, match="response_format: got"):
+        client.images.generate(prompt=PROMPT, response_format="url", stream=True)
 
 
 def test_models(client: openai.OpenAI) -> None:

@@ -74,6 +74,15 @@ def test_a_list_of_one_picture_and_a_size(client: openai.OpenAI) -> None:
     assert (answer.size, answer.output_format) == ("192x128", "jpeg")
 
 
+def test_the_first_of_several_pictures_is_edited(client: openai.OpenAI, server: Server) -> None:
+    others = [(f"{name}.png", as_png(Image.new("RGB", (64, 64), name))) for name in ("red", "blue")]
+    answer = client.images.edit(image=[("a.png", PICTURE), *others], prompt=PROMPT, extra_body=QUICK)
+    assert answer.data is not None
+    assert np.abs(levels(answer.data[0].b64_json) - own(server)).max() <= 2
+    warning = (answer.model_extra or {})["warnings"]["image"]
+    assert warning == "ignored: red.png, blue.png; only the first picture is edited"
+
+
 def test_streaming(client: openai.OpenAI) -> None:
     got = list(client.images.edit(image=PICTURE, prompt=PROMPT, stream=True, partial_images=2, extra_body=QUICK))
     assert [event.type for event in got] == ["image_edit.partial_image"] * 2 + ["image_edit.completed"]
@@ -93,10 +102,10 @@ def test_the_async_client(server: Server) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"image": [PICTURE, PICTURE]}, "image"), ({"image": b"no picture"}, "image"), ({"image": PICTURE[:500]}, "image"),
+    ({"image": [PICTURE] * 17}, "image"), ({"image": b"no picture"}, "image"), ({"image": PICTURE[:500]}, "image"),
     ({"mask": b"no picture"}, "mask"), ({"mask": openais(a_mask(72, 64))}, "mask"), ({"n": 0}, "n"),
     ({"markup": PICTURE}, "markup"), ({"prompt": ""}, "prompt"), ({"background": "transparent"}, "background"),
-    ({"output_format": "svg"}, "output_format"), ({"response_format": "url"}, "response_format"),
+    ({"output_format": "svg"}, "output_format"), ({"response_format": "jpeg"}, "response_format"),
     ({"size": "100x100"}, "size"), ({"size": "4096x4096"}, "size"),
     ({"extra_body": {"strength": 2}}, "strength"), ({"extra_body": {"seed": "many"}}, "seed"),
     ({"extra_body": {"refiner": {"refine": "sdedit"}}}, "refiner.refine"), ({"extra_body": {"new": 1}}, "new"),

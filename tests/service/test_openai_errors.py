@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import KEYS
 from tests.service.server import Server
-from tests.service.test_openai import QUICK, SLOW
+from tests.service.test_openai import PROMPT, QUICK, SLOW
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,14 @@ def test_more_pictures_than_the_queue_holds(guarded_server: Server) -> None:
         answer = client.images.generate(n=6, **QUICK)
     assert answer.data is not None
     assert [(image.model_extra or {})["seed"] for image in answer.data] == [1, 2, 3, 4, 5, 6]
+
+
+def test_too_many_pixels_are_told_as_a_size(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match='size: got "2048 x 1024"; allowed: width x height of at most'):
+        client.images.generate(prompt=PROMPT, size="2048x1024")
+
+
+def test_there_are_no_variations(server: Server) -> None:
+    answer = server.post("/v1/images/variations", files={"image": b"a picture"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_path")
+    assert "send one to /v1/images/edits" in answer.json()["error"]["message"]

@@ -65,7 +65,7 @@ def test_a_name_may_have_two_keys_while_one_is_changed() -> None:
 
 
 def test_health_and_metrics_are_open_to_get() -> None:
-    for path in ("/livez", "/readyz", "/healthz", "/health", "/metrics"):
+    for path in ("/livez", "/readyz", "/healthz", "/health", "/metrics", "/pictures/a-secret-name.png"):
         KEYS.check(scope(None, path, "GET"))
         with pytest.raises(RelayError):
             KEYS.check(scope(None, path, "POST"))

@@ -24,8 +24,8 @@ KNOWN = ("/generate", "/generate/submit", "/v1/images/generations", "/v1/models"
         ("/ui/", "/ui/"),
         ("//ui/", "/ui/"),
         ("/docs/", "/docs/"),
-        ("/health", "/livez"),
-        ("//health/", "/livez"),
+        ("/health", "/readyz"),
+        ("//health/", "/readyz"),
     ],
 )
 def test_what_is_meant(path: str, meant: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +13,13 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from entry.http.contracts import error_answer, openai_error
-from entry.openai.forms import form_fields
+from entry.openai.forms import form_fields, form_files, left_out
+from entry.openai.models import ModelNames
 from entry.openai.requests import ImageEdit, ImageGeneration
 from entry.several import seeds_from
+from sdxl.config.settings import Settings
 from sdxl.errors import RelayError
+from tests.entry.fleet.false_runner import IDENTITY, offer_of
 
 FILE = UploadFile(BytesIO(b"a picture"), filename="a.png")
 
@@ -55,6 +60,13 @@ def test_a_bad_size(size: str) -> None:
         ImageGeneration(prompt="a", size=size)
 
 
+@pytest.mark.parametrize("size_px", [(1024, 1024), (1792, 1024), (1024, 1792), (1536, 1024), (1024, 1536)])
+def test_openais_sizes_are_within_the_limit(size_px: tuple[int, int]) -> None:
+    """Those of dall-e-3 and gpt-image-1."""
+    assert ImageGeneration(prompt="a", size="{}x{}".format(*size_px)).size_px == size_px
+    assert size_px[0] * size_px[1] <= Settings().max_pixels
+
+
 def test_seeds_in_a_row() -> None:
     assert seeds_from(2**32 - 1, 3) == [2**32 - 1, 0, 1]
     first, second = seeds_from(None, 2)
@@ -83,12 +95,50 @@ def test_a_forms_prompt_is_left_as_it_is(text: str) -> None:
     assert form_fields(FormData([("prompt", text), ("image", FILE)])) == {"prompt": text}
 
 
+def test_several_pictures() -> None:
+    """In the order of their coming, whichever of the two names they have."""
+    first, second = (UploadFile(BytesIO(name.encode()), filename=name) for name in ("first", "second"))
+    form = FormData([("image[]", first), ("prompt", "a"), ("image", second)])
+    assert form_fields(form) == {"prompt": "a"}
+    assert asyncio.run(form_files(form)) == (b"first", None)
+    assert left_out(form) == {"image": "ignored: second; only the first picture is edited"}
+    assert left_out(FormData([("image", first)])) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wants_urls"),
+    [
+        ({}, False), ({"model": "sdxl"}, False), ({"model": "gpt-image-1"}, False), ({"model": "dall-e-2"}, True),
+        ({"model": "dall-e-3"}, True), ({"model": "dall-e-3", "response_format": "b64_json"}, False),
+        ({"model": "dall-e-3", "stream": True}, False), ({"response_format": "url"}, True),
+    ],
+)  # fmt: skip
+def test_who_gets_urls(fields: dict[str, Any], wants_urls: bool) -> None:
+    """As with OpenAI, unless the request says it."""
+    assert ImageGeneration(prompt="a", **fields).wants_urls is wants_urls
+
+
+@pytest.mark.parametrize(
+    ("openai_models", "name", "ours"),
+    [
+        ("", None, None), ("", "", None), ("", "dall-e-3", None), ("", "gpt-image-1", None), ("", "flux", "flux"),
+        ("flux, default", "flux", None), ("flux, default", "default", None), ("flux", "other", "other"),
+        ("any", "flux", None), ("any", "mini", "mini"), ("any", "sdxl", "sdxl"),
+    ],
+)  # fmt: skip
+def test_names_of_models(openai_models: str, name: str | None, ours: str | None) -> None:
+    settings = Settings.from_environment({"SDXL_OPENAI_MODELS": openai_models})
+    fleet: Any = SimpleNamespace(base=SimpleNamespace(offers=[offer_of(IDENTITY, names=["mini"])]))
+    assert ModelNames(fleet, settings).ours(name) == ours
+
+
 @pytest.mark.parametrize(
     ("items", "field"),
     [
         ([], "image"),
         ([("image", "http://127.0.0.1/a.png")], "image"),
-        ([("image", FILE), ("image[]", FILE)], "image"),
+        ([("image", FILE)] * 17, "image"),
+        ([("image", FILE), ("image[]", "http://127.0.0.1/a.png")], "image"),
         ([("image", FILE), ("mask", FILE), ("mask", FILE)], "mask"),
         ([("image", FILE), ("mask", "text")], "mask"),
         ([("image", FILE), ("markup", FILE)], "markup"),
