@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
-from entry.automatic1111.loras import without_tags
 from entry.automatic1111.samplers import our_sampler
 from sdxl.errors import invalid_field, shorten
+from sdxl.prompt.loras import without_tags
 from sdxl.request.fields import MAX_SEED, Guidance, Integer, ModelName, Number, Prompt, Side, Steps, Text
 from sdxl.request.requests import GenerationRequest
 
@@ -127,6 +127,7 @@ class Txt2Img(_Model):
         prompt, loras = without_tags(self.prompt)
         fields: dict[str, Any] = {
             "prompt": prompt,
+            "prompt_syntax": "a1111",
             "loras": None if self.disable_extra_networks else loras,
             "negative_prompt": self.negative_prompt,
             "num_inference_steps": self.steps,

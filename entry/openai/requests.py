@@ -22,6 +22,7 @@ from sdxl.request.fields import (
     OpenShare,
     OutputFormat,
     Prompt,
+    PromptSyntax,
     RefineMode,
     Score,
     Seed,
@@ -33,6 +34,7 @@ from sdxl.request.requests import EditRequest, GenerationRequest
 
 # Clients send these whether or not their user has chosen one, so they mean the default model.
 OPENAI_MODELS = ("dall-e-", "gpt-image-", "chatgpt-image-")
+AS_OURS = {"prompt", "negative_prompt", "prompt_syntax", "long_prompts", "num_inference_steps", "guidance_scale"}
 IGNORED = {
     "quality": "num_inference_steps decides",
     "complexity": "num_inference_steps decides",
@@ -123,6 +125,8 @@ class _ImageRequest(_Model):
     frame_duration_ms: NoGIF = None
     svg: NoSVG = None
     negative_prompt: Text | None = None
+    prompt_syntax: PromptSyntax | None = None
+    long_prompts: Annotated[bool, Strict()] | None = None
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
     seed: Seed | None = None
@@ -163,7 +167,7 @@ class _ImageRequest(_Model):
     @property
     def shared_fields(self) -> dict[str, Any]:
         """The fields that have their own name in our requests, too, and the file's."""
-        own = self.model_dump(include={"prompt", "negative_prompt", "num_inference_steps", "guidance_scale"})
+        own = self.model_dump(include=AS_OURS)
         own["model"] = our_model(self.model)
         compression = 100 if self.output_compression is None else self.output_compression
         file = {"output_format": self.format, "quality": max(1, compression)}

@@ -23,6 +23,7 @@ REQUESTS: dict[str, type[BaseModel]] = {"generate": GenerationRequest, "edit": E
 LABELS = {
     name: each.label if each.schedule == UNIFORM else f"{each.label} {each.schedule}" for name, each in SAMPLERS.items()
 }
+SYNTAXES = {"plain": "as they stand", "a1111": "with weights, as AUTOMATIC1111 does"}
 
 
 def about(models: Models, loras: Mapping[str, Sequence[str]], settings: Settings) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def about(models: Models, loras: Mapping[str, Sequence[str]], settings: Settings
         "has_refiner": settings.has_refiner,
         "labels": {
             "scheduler": LABELS,
+            "prompt_syntax": SYNTAXES,
             "model": {**improving, **_titles(models.get("base", ()))},
             "refiner_model": {**improving, "": "the model's own"},
         },
