@@ -115,7 +115,13 @@ def main() -> None:
     for name, rows in told.items():
         print(name)
         for row in rows:
-            print("  ", {key: round(float(value), 3) if isinstance(value, float | int) else value for key, value in row.items()})
+            print(
+                "  ",
+                {
+                    key: round(float(value), 3) if isinstance(value, float | int) else value
+                    for key, value in row.items()
+                },
+            )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class ContextLimit:
         """Whether contexts of these lengths may."""
         if self.tokens is None:
             return len(set(lengths)) <= 1
-        return common_length(lengths) <= max(self.tokens, *lengths)
+        return common_length(lengths) <= max((self.tokens, *lengths))
 
 
 ANY_CONTEXTS = ContextLimit(tokens=2**31)

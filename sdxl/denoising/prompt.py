@@ -118,15 +118,15 @@ def _encoded(
     both = others[0], embeddings
     lengths = [own.shape[1] for own in both]
     tokens = common_length(lengths)
-    if tokens > MAX_CHUNKS * CHUNK_TOKENS:
-        # That would be very much to attend to: as AUTOMATIC1111's pad_cond_uncond does it, empty chunks follow.
+    if tokens > MAX_CHUNKS * CHUNK_TOKENS:  # very much to attend to: here, empty chunks follow the shorter one
         tokens = max(lengths)
-        empty = Wording(texts=("", ""), clip_skip=positive.clip_skip)
-        filling = repeated(checkpoint.prompts.encode(empty, loras.text)[0], tokens)
-        each = [torch.cat([own, filling[:, own.shape[1] :]], dim=1) for own in both]
-    else:
-        each = [repeated(own, tokens) for own in both]
-    return torch.cat(each), torch.cat([others[1], pooled])
+        empty = checkpoint.prompts.encode(Wording(texts=("", "")), loras.text)[0]
+        both = _filled(others[0], empty, tokens), _filled(embeddings, empty, tokens)
+    return torch.cat([repeated(own, tokens) for own in both]), torch.cat([others[1], pooled])
+
+
+def _filled(own: torch.Tensor, empty: torch.Tensor, tokens: int) -> torch.Tensor:
+    return torch.cat([own, repeated(empty, tokens)[:, own.shape[1] :]], dim=1)
 
 
 def _check_total(made: Iterable[Conditioning]) -> None:

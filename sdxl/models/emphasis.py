@@ -9,7 +9,7 @@ import torch
 from diffusers.utils.torch_utils import get_module_execution_device
 from torch import Tensor
 
-from sdxl.models.chunks import CHUNK_TOKENS, Chunk
+from sdxl.models.chunks import Chunk
 
 
 def encoded(pipeline: Any, prompts: Sequence[Sequence[Chunk]], clip_skip: int | None) -> tuple[Tensor, Tensor]:
@@ -23,28 +23,29 @@ def encoded(pipeline: Any, prompts: Sequence[Sequence[Chunk]], clip_skip: int | 
     by_encoder = []
     pooled = None
     for encoder, chunks in zip(encoders, prompts, strict=True):
-        tokens = torch.tensor([chunk.tokens for chunk in chunks], device=get_module_execution_device(encoder))
-        output = encoder(tokens, output_hidden_states=True)
-        if pooled is None and output[0].ndim == 2:
-            pooled = output[0][:1]
-        hidden = emphasized(output.hidden_states[layer], chunks)
-        by_encoder.append(hidden.reshape(1, len(chunks) * CHUNK_TOKENS, -1))
+        # One by one: LoRAs are put in for one row, and what a chunk becomes does not depend on its company.
+        outputs = [encoder(_as_tensor(chunk, encoder), output_hidden_states=True) for chunk in chunks]
+        if pooled is None and outputs[0][0].ndim == 2:
+            pooled = outputs[0][0]
+        hidden = [emphasized(output.hidden_states[layer], chunk) for output, chunk in zip(outputs, chunks, strict=True)]
+        by_encoder.append(torch.cat(hidden, dim=1))
     assert pooled is not None
     return torch.cat(by_encoder, dim=-1), pooled
 
 
-def emphasized(hidden: Tensor, chunks: Sequence[Chunk]) -> Tensor:
-    """One encoder's hidden states [chunks, 77, width], each times its token's weight.
+def emphasized(hidden: Tensor, chunk: Chunk) -> Tensor:
+    """One encoder's hidden states [1, 77, width], each times its token's weight.
 
-    A chunk is then scaled so that its mean is what it was before, where that is possible. A chunk of which all weights
-    are 1 stays as it is, to the bit.
+    They are then scaled so that their mean is what it was before, where that is possible. If all weights are 1, they
+    stay as they are, to the bit.
     """
-    weights = torch.tensor([chunk.weights for chunk in chunks], device=hidden.device)[..., None]
-    is_plain = (weights == 1).all(dim=1, keepdim=True)
-    if bool(is_plain.all()):
+    if set(chunk.weights) == {1.0}:
         return hidden
     plain = hidden.float()
-    weighted = plain * weights
-    scale = plain.mean(dim=(1, 2), keepdim=True) / weighted.mean(dim=(1, 2), keepdim=True)
-    scale = torch.where(scale.isfinite(), scale, 1.0)
-    return torch.where(is_plain, hidden, (weighted * scale).to(hidden.dtype))
+    weighted = plain * torch.tensor(chunk.weights, device=hidden.device)[:, None]
+    scale = plain.mean() / weighted.mean()
+    return (weighted * torch.where(scale.isfinite(), scale, 1.0)).to(hidden.dtype)
+
+
+def _as_tensor(chunk: Chunk, encoder: Any) -> Tensor:
+    return torch.tensor([chunk.tokens], device=get_module_execution_device(encoder))

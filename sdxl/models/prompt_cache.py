@@ -116,7 +116,7 @@ def _in_chunks(pipeline: Any, reader: Reader, wording: Wording) -> list[list[Chu
     # As in diffusers' encode_prompt: a model with one encoder alone reads the first text.
     for tokenizer, text, name in zip(tokenizers, wording.texts, wording.fields, strict=False):
         parted = _passages(text, wording.syntax)
-        written = [[Part(text=reader(part.text), weight=part.weight) for part in parts] for parts in parted]
+        written = [tuple(Part(text=reader(part.text), weight=part.weight) for part in parts) for parts in parted]
         own = chunks(written, tokenizer, reader.groups(tokenizer), parts_at_commas=wording.syntax == "a1111")
         if len(own) > MAX_CHUNKS:
             allowed = f"at most {MAX_CHUNKS} chunks of 75 tokens, by the words that are read at one step"

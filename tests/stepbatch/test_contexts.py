@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stepbatch.contexts import ContextLimit, repeated
-from stepbatch.denoising import Conditioning
+from stepbatch.denoising import Conditioning, Denoising
+from stepbatch.engine import Engine
 from stepbatch.graphs import GraphedUNet
 from stepbatch.job import Job, Phase
+from stepbatch.models import OneModel
 from stepbatch.policy import FirstComeFirstServed, Policy, RowLimit, ShortestRemainingWork, reason_to_wait
 from stepbatch.tick import KeptStack, stacked, tick
-from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, make_denoising, make_engine, make_job
+from tests.stepbatch.fakes import TIMEOUT_S, FalseUNet, make_denoising, make_job
 
 UP_TO_6, ALIKE = ContextLimit(tokens=6), ContextLimit(tokens=None)
 
@@ -28,7 +31,7 @@ class Attention:
     def __init__(self) -> None:
         self.tokens: list[int] = []
 
-    def __call__(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+    def __call__(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:  # noqa: ARG002
         self.tokens.append(conditioning.tokens)
         queries = latents.flatten(2).transpose(1, 2)  # [n, pixels, 4]
         keys, values = conditioning.embeddings[..., :4], conditioning.embeddings[..., 1:5]
@@ -109,23 +112,16 @@ def test_the_context_of_who_is_not_prepared_is_not_known() -> None:
 def test_jobs_of_unlike_lengths_end_as_they_do_alone(limit: ContextLimit) -> None:
     lengths = [1, 4, 3, 2, 6, 5, 3, 1]
 
-    def results(engine_unet: Attention, wanted: list[int]) -> list[Tensor]:
-        policy = POLICIES["shortest"](limit)
-        with make_engine(engine_unet) as engine:
-            engine._policy = engine._turns._policy = policy
-            jobs = []
-            for index in wanted:
-                job = make_job(seed=index, steps=6)
-                own = job.prepare
+    def prepared(index: int) -> Denoising:
+        state = make_denoising(seed=index, steps=6)
+        state.conditioning = told(index, lengths[index])
+        return state
 
-                def prepare(own: Callable[[], Any] = own, index: int = index) -> Any:
-                    state = own()
-                    state.conditioning = told(index, lengths[index])
-                    return state
-
-                job.prepare = prepare
-                jobs.append(job)
-            for job in jobs:
+    def results(unet: Attention, wanted: list[int]) -> list[Tensor]:
+        with Engine(OneModel(unet), POLICIES["shortest"](limit), max_jobs=8, seconds_per_work=1.0) as engine:
+            jobs = [make_job(steps=6) for _ in wanted]
+            for job, index in zip(jobs, wanted, strict=True):
+                job.prepare = partial(prepared, index)
                 engine.submit(job)
             return [job.future.result(TIMEOUT_S) for job in jobs]
 

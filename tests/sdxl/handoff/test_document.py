@@ -22,7 +22,7 @@ from tests.sdxl.handoff.documents import (
     with_metadata,
 )
 
-GOLDEN_SHA256 = "389d3e82d8656609833425c71712cdc76173471b27d287033808b5d7152ffff7"
+GOLDEN_SHA256 = "8fc058c562cffbb3e63d36937816d70eb8a89aee4e3a87a768f4ec1132b2340f"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -48,7 +48,10 @@ class Plain:
     def __init__(self) -> None:
         folder = MINI / "base"
         self.parts: list[tuple[Any, Any]] = [
-            (CLIPTokenizer.from_pretrained(folder / "tokenizer"), CLIPTextModel.from_pretrained(folder / "text_encoder")),
+            (
+                CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+                CLIPTextModel.from_pretrained(folder / "text_encoder"),
+            ),
             (
                 CLIPTokenizer.from_pretrained(folder / "tokenizer_2"),
                 CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2"),
@@ -157,7 +160,9 @@ def test_encoders_of_unlike_length(prompts: PromptCache) -> None:
     assert torch.equal(pooled, other_pooled)
 
 
-def test_textual_inversions_have_weights_and_are_not_parted(pipeline: Any, prompts: PromptCache, tmp_path: Path) -> None:
+def test_textual_inversions_have_weights_and_are_not_parted(
+    pipeline: Any, prompts: PromptCache, tmp_path: Path
+) -> None:
     words = "red cube"
     vectors = {}
     for key, part, tokenizer in (("clip_l", "text_encoder", "tokenizer"), ("clip_g", "text_encoder_2", "tokenizer_2")):

@@ -105,7 +105,7 @@ def test_how_prompts_are_read_is_the_checkpoints_default() -> None:
 
 
 def test_all_prompts_together_have_a_bound() -> None:
-    texts = {"prompt": "a" * 5_000, "prompt_2": "b" * 1_000, "negative_prompt": "c" * 1_500}
+    texts: dict[str, Any] = {"prompt": "a" * 5_000, "prompt_2": "b" * 1_000, "negative_prompt": "c" * 1_500}
     assert GenerationRequest(**texts, negative_prompt_2="d" * 500).negative_prompt_2 == "d" * 500
     with pytest.raises(ValidationError, match="8000 characters of all prompts together, which have 8001") as raised:
         GenerationRequest(**texts, negative_prompt_2="d" * 501)
