@@ -16,21 +16,6 @@ _LORAS: TypeAdapter[Loras] = TypeAdapter(Loras)
 Request = TypeVar("Request", GenerationRequest, RefineRequest, EditRequest)
 
 
-def with_own_loras(request: Request) -> Request:
-    """The request with the LoRAs of its prompt's tags beside its own, and the prompt without them.
-
-    Raises RelayError (400), also for a LoRA that is named twice.
-    """
-    text, named = without_tags(request.prompt)
-    if not named:
-        return request
-    try:
-        loras = _LORAS.validate_python([*(request.loras or ()), *named])
-    except ValidationError as error:
-        raise _not_allowed(request.prompt, error) from None
-    return request.model_copy(update={"prompt": text, "loras": loras})
-
-
 def without_tags(prompt: str) -> tuple[str, Loras]:
     """The prompt as the text encoders get it, and the LoRAs that its tags name. Raises RelayError (400)."""
     found = [_wanted(tag) for tag in _TAG.findall(prompt)]
@@ -39,6 +24,23 @@ def without_tags(prompt: str) -> tuple[str, Loras]:
         raise invalid_field("prompt", prompt, "words beside <lora:…>")
     try:
         return text, _LORAS.validate_python(found)
+    except ValidationError as error:
+        raise _not_allowed(prompt, error) from None
+
+
+def with_own_loras(request: Request) -> Request:
+    """The request with the LoRAs of its prompt's tags beside its own, and the prompt without them.
+
+    Raises RelayError (400), also for a LoRA that is named twice.
+    """
+    return request.model_copy(update=_beside(request.prompt, request.loras))
+
+
+def _beside(prompt: str, loras: Loras) -> dict[str, Any]:
+    """The prompt without its tags, and their LoRAs beside others."""
+    text, own = without_tags(prompt)
+    try:
+        return {"prompt": text, "loras": _LORAS.validate_python([*(loras or ()), *(own or ())])}
     except ValidationError as error:
         raise _not_allowed(prompt, error) from None
 

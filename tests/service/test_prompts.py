@@ -208,19 +208,17 @@ def test_a_picture_says_how_its_prompt_was_read(mini: Studio) -> None:
     assert (plain["prompt_syntax"], plain["long_prompts"]) == ("plain", True)
 
 
+THIRTEEN = " BREAK ".join([RED] * 13)
+FIFTY = "|".join(" BREAK ".join([str(number)] * 5) for number in range(10))  # chunks, in 10 texts
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"prompt": " BREAK ".join([RED] * 13)}, "prompt"),
-        ({"prompt": RED, "prompt_2": " BREAK ".join([RED] * 13)}, "prompt_2"),
-        ({"prompt": RED, "negative_prompt": " BREAK ".join([RED] * 13)}, "negative_prompt"),
-        (
-            {
-                "prompt": "|".join(f"{n} BREAK {n} BREAK {n} BREAK {n} BREAK {n}" for n in range(10)).join("[]"),
-                "refine": "none",
-            },
-            "prompt",
-        ),
+        ({"prompt": THIRTEEN}, "prompt"),
+        ({"prompt": RED, "prompt_2": THIRTEEN}, "prompt_2"),
+        ({"prompt": RED, "negative_prompt": THIRTEEN}, "negative_prompt"),
+        ({"prompt": f"[{FIFTY}]", "refine": "none"}, "prompt"),
         ({"prompt": "x" * 8_001}, "prompt"),
         ({"prompt": "x" * 7_990, "negative_prompt": "y" * 11}, "negative_prompt"),
         ({"prompt": RED, "prompt_syntax": "compel"}, "prompt_syntax"),

@@ -92,11 +92,12 @@ def test_an_empty_negative_prompt_is_not_none() -> None:
 
 def test_how_prompts_are_read_is_the_checkpoints_default() -> None:
     own = Defaults(prompt_syntax="a1111", long_prompts=True)
-    for defaults, given, expected in (
+    cases: list[tuple[Defaults, dict[str, Any], tuple[str, bool]]] = [
         (Defaults(), {}, ("plain", False)),
         (own, {}, ("a1111", True)),
         (own, {"prompt_syntax": "plain", "long_prompts": False}, ("plain", False)),
-    ):
+    ]
+    for defaults, given, expected in cases:
         for request in (GenerationRequest, RefineRequest):
             found = request(prompt="a", seed=1, **given).with_defaults(defaults)
             assert (found.prompt_syntax, found.long_prompts) == expected
