@@ -102,26 +102,23 @@ def long_prompts(made_by: Studio) -> list[dict[str, Any]]:
     return found
 
 
+WEIGHTED = {
+    "weight of a solid": "a (red cube:{}) left of a blue sphere, white background",
+    "weight of a colour": "a (red:{}) cube, white background",
+    "weight of one of two colours": "a (red:{}) blue cube, white background",
+}
+
+
 def main() -> None:
+    told: dict[str, list[dict[str, Any]]] = {}
     with studio(max_rows=16) as opened:
-        told = {
-            "weight of a solid": by_weight(opened, "a (red cube:{}) left of a blue sphere, white background", "white"),
-            "weight of a colour": by_weight(opened, "a (red:{}) cube, white background", "white"),
-            "weight of one of two colours": by_weight(opened, "a (red:{}) blue cube, white background", "white"),
-            "long prompts": long_prompts(opened),
-        }
+        for name, prompt in WEIGHTED.items():
+            told[name] = by_weight(opened, prompt, "white")
+            print(name, *told[name], sep="\n", flush=True)
+        told["long prompts"] = long_prompts(opened)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(told, indent=1, default=float))
-    for name, rows in told.items():
-        print(name)
-        for row in rows:
-            print(
-                "  ",
-                {
-                    key: round(float(value), 3) if isinstance(value, float | int) else value
-                    for key, value in row.items()
-                },
-            )
+    print(*told["long prompts"], sep="\n")
 
 
 if __name__ == "__main__":
