@@ -52,7 +52,9 @@ def test_all_are_right(server: Server) -> None:
     wanted: dict[str, tuple[dict[str, Any], Callable[[Pixels, Scene], bool]]] = {
         **{name: ({"model": name}, plain) for name in DRAWING},
         "red is blue": ({"model": "swapped"}, swapped),
-        **{name: ({"loras": [{"name": name}], "refine": "none"}, style.is_right) for name, style in STYLES.items()},
+        **{
+            name: ({"loras": [{"name": name}], "refine": "none"}, style.is_right) for name, style in STYLES.items()
+        },
     }
 
     def is_right(case: tuple[str, Scene]) -> bool:
