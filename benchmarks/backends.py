@@ -57,6 +57,7 @@ def stage_works(stage: Any, name: str) -> dict[str, Callable[[], object]]:
     from sdxl.config.settings import Settings
     from sdxl.denoising.latents import decode
     from sdxl.models.checkpoint import load
+    from sdxl.models.prompt_cache import Wording
 
     backend = "torch" if name == "compile" else name
     settings = Settings.model_validate({"device": "cpu", "backend": backend})
@@ -81,7 +82,8 @@ def stage_works(stage: Any, name: str) -> dict[str, Callable[[], object]]:
         latents = torch.randn(1, 4, config.sample_size, config.sample_size)
         encode = checkpoint.prompts._encode_anew  # what it keeps would be no measurement
         works["decode"] = lambda: decode(pipeline, latents)
-        works["encode"] = lambda: encode("a red cube on top of a blue sphere", "", None, (), ())
+        wording = Wording(texts=("a red cube on top of a blue sphere",) * 2)
+        works["encode"] = lambda: encode(wording, (), ())
     for work in works.values():
         work()
     return works

@@ -183,7 +183,7 @@ class Relay:
         """Of one row, or of two with guidance."""
         conditioning = base_conditioning if stage == "base" else img2img_conditioning
         side = (work.side_px, work.side_px)
-        return conditioning(self._checkpoints[stage], work.request, side, work.rows)
+        return conditioning(self._checkpoints[stage], work.request, side, work.rows)[0]
 
     def _submit(self, work: Work, seed: int) -> Future[NDArray[np.uint8]]:
         done: Future[NDArray[np.uint8]] = Future()

@@ -18,6 +18,7 @@ from sdxl.denoising.prompt import base_conditioning, check_clip_skip
 from sdxl.denoising.shares import of_edit, of_generation, without_idle_refiner
 from sdxl.denoising.start import Start
 from sdxl.denoising.state import denoising
+from sdxl.denoising.wording import Steps, steps_taken
 from sdxl.errors import invalid_field
 from sdxl.handoff.document import HandOff
 from sdxl.handoff.fields import HandOffFields
@@ -32,7 +33,9 @@ from sdxl.request.shared import SharedFields
 from stepbatch.denoising import Conditioning, Denoising
 
 # Fields of a request that the refiner needs just as they are.
-AS_REQUESTED = {*SharedFields.model_fields, "scheduler", "schedule", "num_inference_steps", "seed"}
+AS_REQUESTED = {
+    *SharedFields.model_fields, "prompt_syntax", "long_prompts", "scheduler", "schedule", "num_inference_steps", "seed",
+}  # fmt: skip
 
 
 class BaseStage(Stage):
@@ -43,7 +46,7 @@ class BaseStage(Stage):
     def any_conditioning(self, known: Known, checkpoint: Checkpoint) -> Conditioning:
         """See `Stage.any_conditioning`."""
         words = GenerationRequest(prompt="a picture", seed=0).with_defaults(known.facts.defaults)
-        return base_conditioning(checkpoint, words, (words.height, words.width), rows=1)
+        return base_conditioning(checkpoint, words, (words.height, words.width), rows=1)[0]
 
     def job_from_prompt(self, payload: bytes, limits: Limits) -> StageJob:
         """The job for one request. Raises RelayError (400) for what this checkpoint or sampler cannot do."""
@@ -65,13 +68,14 @@ class BaseStage(Stage):
         def prepare() -> Denoising:
             size = (wanted.height, wanted.width)
             checkpoint = self.there(known)
-            conditioning = base_conditioning(checkpoint, wanted, size, guidance.rows, loras)
+            steps = Steps.of(sampler, timesteps, wanted)
+            conditioning = base_conditioning(checkpoint, wanted, size, guidance.rows, loras, steps)
             pipeline = with_sampler(checkpoint.pipeline, sampler)
             latents = pipeline.prepare_latents(
                 1,
                 pipeline.unet.config.in_channels,
                 *size,
-                conditioning.embeddings.dtype,
+                conditioning[0].embeddings.dtype,
                 checkpoint.device,
                 generator,
             )
@@ -80,7 +84,8 @@ class BaseStage(Stage):
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
                 return self._picture(known, loras, wanted, latents, why)
-            return self._hand_off(known, loras, wanted, latents, generator, shares.cutoff)
+            done = wanted.num_inference_steps if shares.cutoff is None else steps_taken(shares.sampler, shares.of_base)
+            return self._hand_off(known, loras, wanted, latents, generator, shares.cutoff, done)
 
         return self.job(
             known,
@@ -129,7 +134,8 @@ class BaseStage(Stage):
         def finish(latents: torch.Tensor) -> Frame:
             if wanted.refine == "none":
                 return self._picture(known, loras, wanted, latents, why)
-            return self._hand_off(known, loras, wanted, latents, generator, shares.cutoff, mask)
+            done = steps_taken(shares.sampler, shares.of_base)
+            return self._hand_off(known, loras, wanted, latents, generator, shares.cutoff, done, mask)
 
         return self.img2img_job(
             known,
@@ -162,12 +168,13 @@ class BaseStage(Stage):
         latents: torch.Tensor,
         generator: torch.Generator,
         cutoff: int | None,
+        steps_done: int,
         mask: torch.Tensor | None = None,
     ) -> Frame:
         begun = time.perf_counter()
         height, width = latents.shape[-2] * VAE_FACTOR, latents.shape[-1] * VAE_FACTOR
         document = HandOff(
-            fields=self._handoff_fields(known, wanted, (height, width), cutoff),
+            fields=self._handoff_fields(known, wanted, (height, width), cutoff, steps_done),
             latents=latents.cpu(),
             generator_state=generator.get_state(),
             mask=mask,
@@ -176,10 +183,13 @@ class BaseStage(Stage):
         meta = {"handoff": True, **self.told(known, loras, wanted, wanted)}
         return Frame(kind=Kind.RESULT, meta=meta, body=document)
 
-    def _handoff_fields(self, known: Known, wanted: Generation | Edit, size: Pair, cutoff: int | None) -> HandOffFields:
+    def _handoff_fields(
+        self, known: Known, wanted: Generation | Edit, size: Pair, cutoff: int | None, steps_done: int
+    ) -> HandOffFields:
         original, target = wanted.original_size or size, wanted.target_size or size
         return HandOffFields(
             **wanted.model_dump(include=AS_REQUESTED),
+            steps_done=steps_done,
             mode="ensemble" if cutoff is not None else "sdedit",
             cutoff=cutoff,
             strength=wanted.strength if cutoff is None else None,

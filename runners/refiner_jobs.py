@@ -36,7 +36,7 @@ class RefinerStage(Stage):
         """See `Stage.any_conditioning`."""
         defaults = known.facts.defaults
         words = RefineRequest(prompt="a picture", seed=0).with_defaults(defaults)
-        return img2img_conditioning(checkpoint, words, (defaults.height, defaults.width), rows=1)
+        return img2img_conditioning(checkpoint, words, (defaults.height, defaults.width), rows=1)[0]
 
     def job_from_handoff(self, document: bytes, limits: Limits) -> StageJob:
         """Goes on where the base stopped. Raises RelayError (400) for a hand-off that does not fit this refiner."""

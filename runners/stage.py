@@ -24,17 +24,20 @@ from runners.shelf import Known
 from sdxl.config.settings import Settings, StageName
 from sdxl.denoising.guidance import GuidancePlan
 from sdxl.denoising.latents import decode
-from sdxl.denoising.prompt import Words, check_clip_skip, img2img_conditioning, truncated
+from sdxl.denoising.prompt import check_clip_skip, img2img_conditioning, truncated
 from sdxl.denoising.start import Start
 from sdxl.denoising.state import denoising
+from sdxl.denoising.wording import Steps, Words
 from sdxl.errors import RelayError
 from sdxl.handoff.fields import HandOffFields
 from sdxl.models.checkpoint import Checkpoint, with_sampler
+from sdxl.models.chunks import CHUNK_TOKENS
 from sdxl.models.facts import VAE_FACTOR
 from sdxl.models.lora import Chosen
 from sdxl.models.preview import running_latents
 from sdxl.request.limits import Limits
 from sdxl.request.settled import Edit, Generation, Refinement
+from stepbatch.contexts import ContextLimit
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.engine import Engine
 from stepbatch.job import Job, Need
@@ -46,6 +49,7 @@ from stepbatch.policy import FirstComeFirstServed, Policy, ShortestRemainingWork
 STRETCH = 50.0
 LOAD_STRETCH = 2.0  # a job whose model is not there may be overtaken for so many times as long as its load takes
 LOW_PRIORITY_S = 60.0
+LONGEST_TICK_CHUNKS = 6  # contexts are repeated up to so many chunks for each other: 1 to 4 and 6 can go together
 LOOK_AT_FILES_S = 5.0
 SLACK = 10.0  # work may take so many times as long as it should on a machine that has other work
 
@@ -188,7 +192,9 @@ class Stage(ABC):
             pipeline = with_sampler(checkpoint.img2img, start.sampler)
             latents, sampler = start.begin(pipeline)
             size_px = (height * VAE_FACTOR, width * VAE_FACTOR)
-            conditioning = img2img_conditioning(checkpoint, wanted, size_px, guidance.rows, loras)
+            done = wanted.steps_done if isinstance(wanted, HandOffFields) else 0
+            steps = Steps.of(start.sampler, start.timesteps, wanted, done)
+            conditioning = img2img_conditioning(checkpoint, wanted, size_px, guidance.rows, loras, steps)
             state = denoising(pipeline, latents, start.timesteps, conditioning, start.generator, guidance)
             state.sampler = sampler
             return state
@@ -231,11 +237,14 @@ class Stage(ABC):
 
 def _policy(settings: Settings, models: StageModels) -> Policy:
     limit = models.speed.limit
+    # With fixed rows, a picture's bytes must not depend on its company, and so neither may its contexts.
+    contexts = ContextLimit(tokens=None if settings.fixed_rows else LONGEST_TICK_CHUNKS * CHUNK_TOKENS)
     if settings.policy == "fcfs":
-        return FirstComeFirstServed(max_rows=limit.rows)
+        return FirstComeFirstServed(max_rows=limit.rows, contexts=contexts)
     return ShortestRemainingWork(
         limit=limit,
         patience=STRETCH * models.speed.seconds_per_work,
         low_priority_s=LOW_PRIORITY_S,
         load_delay=lambda job: LOAD_STRETCH * models.residence.wait_s(job),
+        contexts=contexts,
     )

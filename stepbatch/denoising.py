@@ -47,6 +47,11 @@ class Conditioning:
         return self.embeddings.shape[0]  # len() of a tensor takes three times as long
 
     @property
+    def tokens(self) -> int:
+        """How long the rows' contexts are."""
+        return self.embeddings.shape[1]
+
+    @property
     def of_prompt(self) -> "Conditioning":
         """The prompt's row alone, the last; without a copy."""
         return Conditioning(
@@ -63,13 +68,15 @@ class Denoising:
 
     Latents and conditioning are on the UNet's device; timesteps, like the sampler's other tables, are on the
     host, which reads them. The sampler holds state of its own and is never shared.
-    Raises ValueError for latents that are not one picture's, for more than two rows, and for two without a guided step.
+    Raises ValueError for latents that are not one picture's, for more than two rows, for two without a guided step, and
+    for changes of the rows.
     """
 
     latents: Tensor  # [1, 4, h, w], in the UNet's dtype
     sampler: Sampler
     timesteps: Tensor  # [steps], int64 or float32, from noisy to clean
     conditioning: Conditioning  # of the next step
+    changes: Mapping[int, Conditioning] = field(default_factory=dict)  # by the index of the step from which each counts
     guidance_scale: float = 1.0  # without meaning when the conditioning has one row
     guidance_rescale: float = 0.0  # 0 to 1; 0 is off
     guided_steps: float = math.inf  # so many begin with two rows, if any do; then the prompt's row goes on alone
@@ -83,6 +90,8 @@ class Denoising:
             raise ValueError(f"a job has 1 row, or 2 with guidance; its conditioning has {self.rows}")
         if self.rows == 2 and self.guided_steps < 1:
             raise ValueError(f"2 rows need a guided step, got guided_steps {self.guided_steps}")
+        if any(change.rows != self.rows for change in self.changes.values()):
+            raise ValueError(f"all conditioning of a job has as many rows as the first, {self.rows}")
 
     @property
     def rows(self) -> int:
@@ -123,6 +132,7 @@ class Denoising:
         """Take the latents [1, 4, h, w] that the next step has given, and count the step."""
         self.latents = latents
         self.next_step += 1
+        self.conditioning = self.changes.get(self.next_step, self.conditioning)
         if self.rows == 2 and self.next_step >= self.guided_steps:
             self.conditioning = self.conditioning.of_prompt  # once, so that a stack of the same parts can be kept
 

@@ -34,15 +34,16 @@ class GraphedUNet:
 
     def __init__(self, unet: UNet) -> None:
         self._unet = unet
-        self._recordings: dict[torch.Size, _Recording] = {}
+        self._recordings: dict[tuple[torch.Size, int], _Recording] = {}
         self._pool: Any = None  # the graphs' memory
 
     def __call__(self, latents: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """From [n, 4, h, w], [n] and conditioning of n rows to [n, 4, h, w]."""
         given = (latents, timesteps, conditioning.embeddings, conditioning.pooled, conditioning.time_ids)
-        recording = self._recordings.get(latents.shape)
+        shape = latents.shape, conditioning.tokens
+        recording = self._recordings.get(shape)
         if recording is None:
-            recording = self._recordings[latents.shape] = self._record(tuple(tensor.clone() for tensor in given))
+            recording = self._recordings[shape] = self._record(tuple(tensor.clone() for tensor in given))
         for own, tensor in zip(recording.inputs, given, strict=True):
             own.copy_(tensor, non_blocking=True)
         recording.graph.replay()

@@ -95,6 +95,11 @@ class Job(Generic[T]):
         return self.needs[0], self.size
 
     @property
+    def context_tokens(self) -> int | None:
+        """How long the context of its next step is; None before it is prepared."""
+        return None if self._denoising is None else self._denoising.conditioning.tokens
+
+    @property
     def pixels(self) -> int:
         """Latent pixels of one row."""
         return self.size[0] * self.size[1]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from stepbatch.contexts import ANY_CONTEXTS, ContextLimit
 from stepbatch.job import Job, Phase
 
 # Why a job had to wait while others were worked on.
-Reason = Literal["prepare", "finish", "load", "model", "size", "rows"]
+Reason = Literal["prepare", "finish", "load", "model", "size", "context", "rows"]
 
 
 class Policy(Protocol):
@@ -50,8 +51,8 @@ class ShortestRemainingWork:
 
     Each job has a time at which it is due: its arrival, `patience` seconds later for each unit of work that it has
     left, and `load_delay` later while its model is not there. The job due first leads. If it denoises, others of its
-    group go along while there are rows, those due first before the rest, and who of them is not prepared yet is
-    prepared first.
+    group go along while there are rows and `contexts` allows it, those due first before the rest, and who of them is
+    not prepared yet is prepared first.
 
     The bound: a job that arrives at time a with work w is overtaken only by jobs that arrive before
     a + patience * w + l (`low_priority_s` later if its priority is low), where l is its `load_delay`: whoever comes
@@ -69,6 +70,7 @@ class ShortestRemainingWork:
     patience: float  # seconds per row x latent pixel x step
     low_priority_s: float  # how much later a job of low priority is due
     load_delay: Callable[[Job[Any]], float] = lambda _: 0.0  # in seconds, by the load that the job still needs; else 0
+    contexts: ContextLimit = ANY_CONTEXTS
 
     def due(self, job: Job[Any]) -> float:
         """In seconds, on the clock of `Job.submitted_at`."""
@@ -86,7 +88,7 @@ class ShortestRemainingWork:
         if leader.phase is Phase.FINISH:
             return [leader]
         alike = (job for job in in_turn if job.group == leader.group and job.phase is not Phase.FINISH)
-        together = fitting(alike, self.limit.at(leader.pixels))
+        together = fitting(alike, self.limit.at(leader.pixels), self.contexts)
         unprepared = [job for job in together if job.phase is Phase.PREPARE]
         return unprepared[:1] or [job for job in jobs if job in together]
 
@@ -100,6 +102,7 @@ class FirstComeFirstServed:
     """
 
     max_rows: int
+    contexts: ContextLimit = ANY_CONTEXTS
 
     def in_turn(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
         """See `Policy.in_turn`."""
@@ -117,24 +120,31 @@ class FirstComeFirstServed:
         admitted_rows = sum(job.rows for job in admitted)
         if waiting and (not admitted or admitted_rows + waiting[0].rows <= self.max_rows):
             return waiting[:1]
-        return fitting((job for job in admitted if job.group == admitted[0].group), self.max_rows)
+        return fitting((job for job in admitted if job.group == admitted[0].group), self.max_rows, self.contexts)
 
 
-def fitting(jobs: Iterable[Job[Any]], max_rows: int) -> list[Job[Any]]:
-    """The first of `jobs`, whatever its rows, and of the rest in order each that there are rows for."""
+def fitting(jobs: Iterable[Job[Any]], max_rows: int, contexts: ContextLimit) -> list[Job[Any]]:
+    """The first of `jobs`, whatever its rows, and of the rest in order each that there are rows for.
+
+    So it is with contexts: the first is taken whatever its own, and others if theirs may share its tick.
+    """
     taken: list[Job[Any]] = []
     rows = 0
+    lengths: set[int] = set()
     for job in jobs:
-        if not taken or rows + job.rows <= max_rows:
+        own = lengths if job.context_tokens is None else {*lengths, job.context_tokens}
+        if not taken or (rows + job.rows <= max_rows and contexts.allows(own)):
             taken.append(job)
             rows += job.rows
+            lengths = own
     return taken
 
 
 def reason_to_wait(job: Job[Any], phase: Phase, chosen: Sequence[Job[Any]]) -> Reason:
     """Why `job` was not among the `chosen`, who were in this phase.
 
-    Its model was not there, it was their work alone, their group's turn, or there was no row.
+    Its model was not there, it was their work alone, their group's turn, its context was as long as none of theirs, or
+    there was no row.
     """
     if job.is_loading:
         return "load"
@@ -146,4 +156,10 @@ def reason_to_wait(job: Job[Any], phase: Phase, chosen: Sequence[Job[Any]]) -> R
         case _:
             if job.needs[0] != chosen[0].needs[0]:
                 return "model"
-            return "size" if job.size != chosen[0].size else "rows"
+            if job.size != chosen[0].size:
+                return "size"
+            return "rows" if any(_is_alike(job, other) for other in chosen) else "context"
+
+
+def _is_alike(job: Job[Any], other: Job[Any]) -> bool:
+    return job.context_tokens in (None, other.context_tokens)

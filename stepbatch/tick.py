@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from stepbatch.contexts import common_length, repeated
 from stepbatch.denoising import Conditioning, Denoising
 from stepbatch.failure import Failure, attempt
 
@@ -21,9 +22,10 @@ Stack = Callable[[list[Conditioning]], Conditioning]
 
 
 def stacked(parts: list[Conditioning]) -> Conditioning:
-    """All parts' rows, in order."""
+    """All parts' rows, in order; contexts of unlike length are repeated."""
+    tokens = common_length(part.tokens for part in parts)
     return Conditioning(
-        embeddings=torch.cat([part.embeddings for part in parts]),
+        embeddings=torch.cat([repeated(part.embeddings, tokens) for part in parts]),
         pooled=torch.cat([part.pooled for part in parts]),
         time_ids=torch.cat([part.time_ids for part in parts]),
         adapters=_adapters(parts),

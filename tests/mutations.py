@@ -35,7 +35,7 @@ MUTATIONS = [
     Mutation("stepbatch/tick.py", "mul_(scale)", "mul_(scale + 0.02)"),
     Mutation("stepbatch/tick.py", "rescale * x_rescaled + (1 - rescale) * x_cfg", "x_rescaled"),
     Mutation("stepbatch/policy.py", "if job.is_low_priority else 0.0", "if not job.is_low_priority else 0.0"),
-    Mutation("stepbatch/policy.py", "rows + job.rows <= max_rows", "rows + job.rows <= max_rows + 1"),
+    Mutation("stepbatch/policy.py", "rows + job.rows <= max_rows and", "rows + job.rows <= max_rows + 1 and"),
     Mutation("stepbatch/held.py", "len(self._jobs) >= self._max_jobs", "len(self._jobs) > self._max_jobs"),
     Mutation("stepbatch/denoising.py", "self.next_step >= self.guided_steps", "self.next_step > self.guided_steps"),
     Mutation("stepbatch/job.py", "return self.needs[0], self.size", "return self.size"),
@@ -59,7 +59,7 @@ MUTATIONS = [
              ("tests/service/test_limits.py",)),
     # what is loaded
     Mutation("sdxl/models/changed_layer.py", "torch.where(factors == 0, 0, inner * factors)", "inner * factors"),
-    Mutation("sdxl/models/prompt_cache.py", "clip_skip, adapters, named)", "clip_skip, (), named)",
+    Mutation("sdxl/models/prompt_cache.py", "key = wording, adapters, named", "key = wording, (), named",
              ("tests/service/test_loras.py",)),
     Mutation("sdxl/models/weights.py", "halves and (is_half or not plain)", "halves and is_half"),
     # what comes out

@@ -21,7 +21,7 @@ REQUEST = {"sdxl", "sdxl/request"}
 DATA = REQUEST | {"sdxl/handoff", "sdxl/config"}
 FILES_TOO = DATA | {"sdxl/files"}
 CATALOG_TOO = FILES_TOO | {"sdxl/catalog"}
-WORK = CATALOG_TOO | {"stepbatch", "sdxl/models"}
+WORK = CATALOG_TOO | {"sdxl/prompt", "stepbatch", "sdxl/models"}
 ALL_OF_SDXL = WORK | {"sdxl/models/backends", "sdxl/denoising", "sdxl/picture"}
 OFFERED = {"sdxl/catalog", "sdxl/handoff"}  # what models there are, and what runners say of them
 WAY = REQUEST | OFFERED | {"sdxl/config", "sdxl/files", "sdxl/picture", "runners", "entry/fleet", "entry/http"}
@@ -29,20 +29,21 @@ FLOORS: dict[str, set[str]] = {
     "sdxl": set(),
     "stepbatch": set(),
     "sdxl/request": {"sdxl"},
+    "sdxl/prompt": REQUEST,
     "sdxl/handoff": REQUEST,
     "sdxl/config": REQUEST,
     "sdxl/files": REQUEST | {"sdxl/config"},
     "sdxl/catalog": REQUEST | {"sdxl/config", "sdxl/files"},
     "sdxl/picture": REQUEST | {"sdxl/config"},
     "sdxl/models/backends": {"sdxl/config"},
-    "sdxl/models": CATALOG_TOO | {"stepbatch", "sdxl/models/backends"},
+    "sdxl/models": CATALOG_TOO | {"sdxl/prompt", "stepbatch", "sdxl/models/backends"},
     "sdxl/denoising": WORK,
     "runners": ALL_OF_SDXL - {"sdxl/models/backends", "sdxl/picture"},
-    "entry/fleet": DATA | {"sdxl/catalog", "runners"},
+    "entry/fleet": DATA | {"sdxl/catalog", "sdxl/prompt", "runners"},
     "entry/http": REQUEST | {"sdxl/config", "sdxl/picture", "runners"},
     "entry": WAY,
     "entry/openai": WAY | {"entry"},
-    "entry/automatic1111": WAY | {"entry"},
+    "entry/automatic1111": WAY | {"entry", "sdxl/prompt"},
     "entry/page": REQUEST | {"sdxl/config", "sdxl/handoff", "runners"},
     "service.py": WAY | {"entry", "entry/openai", "entry/automatic1111", "entry/page"},
 }

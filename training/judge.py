@@ -37,7 +37,7 @@ class Verdict:
 
 def judge(picture: NDArray[np.uint8], scene: Scene) -> Verdict:
     """Compares a picture, uint8 [128, 128, 3], with what the scene says."""
-    blots = {colour: _largest(mask) for colour, mask in _solid_masks(picture, scene.background).items()}
+    blots = solid_blots(picture, scene.background)
     wanted = {solid.colour for solid in scene.solids}
     stray = any(blot.sum() > STRAY_PX for colour, blot in blots.items() if colour not in wanted)
     seen = {s: blots[s.colour] for s in scene.solids if blots[s.colour].sum() >= MIN_SOLID_PX}
@@ -48,6 +48,11 @@ def judge(picture: NDArray[np.uint8], scene: Scene) -> Verdict:
         solids=tuple(kinds.get(solid) == solid.kind for solid in scene.solids),
         relation=not stray and len(seen) == len(scene.solids) and _relation_holds(scene, seen),
     )
+
+
+def solid_blots(picture: NDArray[np.uint8], background: str) -> dict[str, NDArray[np.bool_]]:
+    """For each colour that is not the background's: where its largest solid is, bool [128, 128]."""
+    return {colour: _largest(mask) for colour, mask in _solid_masks(picture, background).items()}
 
 
 def mottle(picture: NDArray[np.uint8], scene: Scene) -> float:

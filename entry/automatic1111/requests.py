@@ -16,11 +16,11 @@ from entry.automatic1111.forgiving import (
     Portion,
     Whole,
 )
-from entry.automatic1111.loras import without_tags
 from entry.automatic1111.meaningless import check_refused, ignored_fields
 from entry.automatic1111.options import Options
 from entry.automatic1111.samplers import Sampling, our_sampler
 from sdxl.errors import invalid_field
+from sdxl.prompt.loras import without_tags
 from sdxl.request.fields import MAX_SEED, ModelName, Prompt, Text
 from sdxl.request.requests import GenerationRequest
 
@@ -108,6 +108,7 @@ class PicturesWanted(Forgiving):
         settled = self.override_settings.over(options)
         fields: dict[str, Any] = {
             "prompt": prompt,
+            "prompt_syntax": "a1111",
             "loras": None if self.disable_extra_networks else loras,
             "negative_prompt": self.negative_prompt,
             "num_inference_steps": self.steps,

@@ -14,6 +14,7 @@ from entry.fleet.team import Asked, Teams
 from sdxl.config.settings import Settings
 from sdxl.errors import RelayError, invalid_field, shorten
 from sdxl.handoff.offer import Offer, OfferedModel
+from sdxl.prompt.loras import Request, with_own_loras
 from sdxl.request.loras import Loras
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 
@@ -93,6 +94,7 @@ class Fleet:
         where base and refiner do not fit.
         """
         model = model_named(request.model, self.base.offers)
+        request = _with_own_loras(request, model)
         refine = self._refine(request, model)
         settled = request.model_copy(
             update={
@@ -114,6 +116,7 @@ class Fleet:
                 f"{NO_REFINER}; allowed: /edit, which is img2img by the base",
             )
         model = model_named(request.model, self.refiner.offers)
+        request = _with_own_loras(request, model)
         loras = loras_named(request.loras, self.refiner.offers)
         update = {"model": model.name if model else request.model, "loras": loras}
         return request.model_copy(update=update)
@@ -199,3 +202,9 @@ class Fleet:
     def _look(self) -> None:
         if self.is_ready:
             self.has_been_ready.set()
+
+
+def _with_own_loras(request: Request, model: OfferedModel | None) -> Request:
+    """With those that the prompt names, if it is read so that it can."""
+    default = model.card.defaults.prompt_syntax if model else "plain"
+    return with_own_loras(request) if (request.prompt_syntax or default) == "a1111" else request

@@ -16,7 +16,7 @@ from sdxl.errors import invalid_field
 IMAGE_FIELDS = ("image", "image[]")
 MAX_IMAGES = 16  # as many as OpenAI takes
 NOT_TEXT = ("n", "output_compression", "stream", "partial_images", "num_inference_steps", "guidance_scale", "seed",
-            "strength", "refiner")  # fmt: skip
+            "strength", "refiner", "long_prompts")  # fmt: skip
 
 
 def form_fields(form: FormData) -> dict[str, Any]:

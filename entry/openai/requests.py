@@ -23,6 +23,7 @@ from sdxl.request.fields import (
     OpenShare,
     OutputFormat,
     Prompt,
+    PromptSyntax,
     RefineMode,
     Score,
     Seed,
@@ -43,7 +44,10 @@ IGNORED = {
     "user": "nobody is told who asked",
     "safety_identifier": "nobody is told who asked",
 }
-OURS = {"prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "scheduler", "schedule"}
+OURS = {
+    "prompt", "negative_prompt", "prompt_syntax", "long_prompts", "num_inference_steps", "guidance_scale", "scheduler",
+    "schedule",
+}  # fmt: skip
 GIVES_URLS = "dall-e-"  # OpenAI's models that answer with URLs unless they are asked not to
 
 
@@ -131,6 +135,8 @@ class _ImageRequest(_Model):
     frame_duration_ms: NoGIF = None
     svg: NoSVG = None
     negative_prompt: Text | None = None
+    prompt_syntax: PromptSyntax | None = None
+    long_prompts: Annotated[bool, Strict()] | None = None
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
     seed: Seed | None = None

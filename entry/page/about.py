@@ -25,6 +25,7 @@ LABELS = {
     "scheduler": {name: each.label for name, each in SAMPLERS.items()},
     "schedule": {**{name: each.label for name, each in SCHEDULES.items()}, "default": "the model's own"},
 }
+SYNTAXES = {"plain": "as they stand", "a1111": "with weights, as AUTOMATIC1111 does"}
 
 
 def about(models: Models, loras: Mapping[str, Sequence[str]], settings: Settings) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def about(models: Models, loras: Mapping[str, Sequence[str]], settings: Settings
         "has_refiner": settings.has_refiner,
         "labels": {
             **LABELS,
+            "prompt_syntax": SYNTAXES,
             "model": {**improving, **_titles(models.get("base", ()))},
             "refiner_model": {**improving, "": "the model's own"},
         },

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from pydantic_core import from_json
 
 from sdxl.errors import shorten
-from sdxl.request.fields import Guidance, ModelName, Pair, Seed, Side, Steps, Strength
+from sdxl.request.fields import Guidance, ModelName, Pair, PromptSyntax, Seed, Side, Steps, Strength
 from sdxl.request.samplers import SAMPLERS, SamplerName
 from sdxl.request.schedules import ScheduleName
 from sdxl.request.shared import SharedFields
@@ -23,6 +23,7 @@ class MetadataFieldError(HandOffError):
 
 
 Cutoff = Annotated[int, Field(ge=0, le=1_000)]
+StepsDone = Annotated[int, Field(ge=0, le=150)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -54,6 +55,12 @@ class HandOffFields(SharedFields):
     """SHA-256 of the sampler's canonical configuration and its schedule."""
     num_inference_steps: Steps
     """Of the whole picture, both stages together."""
+    steps_done: StepsDone
+    """So many of them the base has taken; the refiner counts on, for prompts that change with the step."""
+    prompt_syntax: PromptSyntax
+    """How the prompts are to be read."""
+    long_prompts: bool
+    """Whether plain prompts may have more than one chunk of 75 tokens."""
     guidance_scale: Guidance
     """The refiner's."""
     seed: Seed

@@ -102,6 +102,11 @@ class Reader:
         """In the order of `vectors`."""
         return [token for tokens in self._tokens.values() for token in tokens]
 
+    def groups(self, tokenizer: Any) -> dict[int, int]:
+        """How many tokens belong together, by the first of them: those of one embedding."""
+        first = {name: tokenizer.convert_tokens_to_ids(tokens[0]) for name, tokens in self._tokens.items()}
+        return {first[name]: len(tokens) for name, tokens in self._tokens.items()}
+
     def vectors(self, part: str, encoder: Any) -> Tensor:
         """[tokens, width]; zeros where an embedding has none for this encoder."""
         weight = encoder.get_input_embeddings().weight

@@ -15,6 +15,7 @@ from torch.nn.attention import sdpa_kernel
 from sdxl.config.settings import Settings
 from sdxl.models.attention import SHAPE, fastest_first, time_on_gpu
 from sdxl.models.checkpoint import Checkpoint
+from sdxl.models.chunks import CHUNK_TOKENS
 from sdxl.models.facts import VAE_FACTOR
 from sdxl.models.lora import LoadedLoras
 from stepbatch.denoising import Conditioning
@@ -71,7 +72,7 @@ def _of_settings(checkpoint: Checkpoint, settings: Settings) -> UNet:
     fast = plain if settings.compile == "graphs" else _compiled(checkpoint, len(counts) * len(sizes), settings)
     if _is_on_gpu(checkpoint):
         fast = GraphedUNet(fast)
-    return UNetOfShapes(with_loras(fast, checkpoint.loras), other, counts=counts, sizes=sizes)
+    return UNetOfShapes(with_loras(fast, checkpoint.loras), other, counts=counts, sizes=sizes, tokens=CHUNK_TOKENS)
 
 
 def _is_on_gpu(checkpoint: Checkpoint) -> bool:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, WithJsonSchema
 
-MAX_PROMPT_CHARACTERS = 2_000
-MAX_REQUEST_BYTES = 256_000  # as JSON: four texts of 2,000 characters, each escaped to 12 bytes, and the rest
+MAX_PROMPT_CHARACTERS = 8_000  # of a request's four texts together: JPEG has room for 64 KB of them
+MAX_REQUEST_BYTES = 256_000  # as JSON: so many characters, each escaped to 12 bytes, and the rest
 MAX_SEED = 2**32 - 1
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 8_192
 
@@ -15,6 +15,7 @@ RefineMode = Literal["ensemble", "sdedit", "none"]
 EditRefineMode = Literal["ensemble", "none"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 MaskedContent = Literal["original", "fill", "noise", "nothing"]
+PromptSyntax = Literal["plain", "a1111"]
 
 
 def _as_pair(value: object) -> object:

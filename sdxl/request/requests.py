@@ -20,6 +20,7 @@ from sdxl.request.fields import (
     OpenShare,
     OutputFormat,
     Pair,
+    PromptSyntax,
     RefineMode,
     Seed,
     Side,
@@ -37,6 +38,10 @@ class _Request(SharedFields):
 
     model: ModelName | None = None
     """Which of the server's models makes the picture; without one, its default."""
+    prompt_syntax: PromptSyntax | None = None
+    """plain: prompts count as they stand; a1111: with AUTOMATIC1111's weights, BREAK, prompt editing and LoRA tags."""
+    long_prompts: Annotated[bool, Strict()] | None = None
+    """Whether plain prompts may have more than 77 tokens, in chunks of 75. Those of a1111 always may."""
     num_inference_steps: Steps | None = None
     """Denoising steps of both stages together."""
     guidance_scale: Guidance | None = None
@@ -98,7 +103,7 @@ class GenerationRequest(_Request):
 
         `guidance_scale` counts for both stages unless the refiner's is given.
         """
-        own = defaults.of((*_OF_BOTH_STAGES, "width", "height", "refine", "strength"))
+        own = defaults.of((*_OF_ALL, *_OF_BOTH_STAGES, "width", "height", "refine", "strength"))
         return Generation.model_validate({**own, **_given_to_both(self), **self.schedule_of(defaults)})
 
 
@@ -133,7 +138,7 @@ class RefineRequest(_FormRequest):
     def with_defaults(self, defaults: Defaults) -> Refinement:
         """Settles what was left out; guidance falls back to the checkpoint's guidance for the refiner."""
         values = self.model_dump(exclude_none=True, exclude=_PICTURE_FIELDS)
-        own = {name: getattr(defaults, name) for name in ("num_inference_steps", "scheduler", "strength")}
+        own = defaults.of((*_OF_ALL, "num_inference_steps", "scheduler", "strength"))
         guidance = {"guidance_scale": defaults.for_refiner}
         return Refinement.model_validate({**own, **guidance, **values, **self.schedule_of(defaults)})
 
@@ -162,11 +167,12 @@ class EditRequest(_FormRequest):
             "num_inference_steps": defaults.edit_steps or defaults.num_inference_steps,
         }
         given = {**_given_to_both(self), **self.schedule_of(defaults)}
-        return Edit.model_validate({**defaults.of(_OF_BOTH_STAGES), **own, **given})
+        return Edit.model_validate({**defaults.of((*_OF_ALL, *_OF_BOTH_STAGES)), **own, **given})
 
 
 PictureRequest = GenerationRequest | RefineRequest | EditRequest
 _PICTURE_FIELDS = {"output_format", "quality", "watermark", "metadata", "paste_original"}  # for the entry service alone
+_OF_ALL = ("prompt_syntax", "long_prompts")
 _OF_BOTH_STAGES = ("num_inference_steps", "guidance_scale", "refiner_guidance_scale", "scheduler", "high_noise_frac")
 
 

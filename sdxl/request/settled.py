@@ -16,6 +16,7 @@ from sdxl.request.fields import (
     OpenShare,
     Pair,
     Prompt,
+    PromptSyntax,
     RefineMode,
     Seed,
     Side,
@@ -30,6 +31,8 @@ from sdxl.request.shared import SharedFields
 
 class _Settled(SharedFields):
     model: ModelName | None = None
+    prompt_syntax: PromptSyntax
+    long_prompts: bool
     num_inference_steps: Steps
     guidance_scale: Guidance
     seed: Seed
@@ -90,6 +93,8 @@ class Defaults(StrictModel):
 
     width: Side = 1024
     height: Side = 1024
+    prompt_syntax: PromptSyntax = "plain"
+    long_prompts: bool = False
     num_inference_steps: Steps = 30
     guidance_scale: Guidance = 5.0
     refiner_guidance_scale: Guidance | None = None

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from sdxl.request.fields import ClipSkip, GuidanceEnd, Pair, Prompt, Score, Share, StrictModel, Text
+from pydantic import ValidationInfo, field_validator
+
+from sdxl.request.fields import (
+    MAX_PROMPT_CHARACTERS,
+    ClipSkip,
+    GuidanceEnd,
+    Pair,
+    Prompt,
+    Score,
+    Share,
+    StrictModel,
+    Text,
+)
 from sdxl.request.loras import Loras
+
+TEXTS = ("prompt", "prompt_2", "negative_prompt", "negative_prompt_2")
 
 
 class SharedFields(StrictModel):
@@ -13,7 +27,7 @@ class SharedFields(StrictModel):
     """
 
     prompt: Prompt
-    """What to draw. Text past the encoders' 77 tokens is left out, and the answer says so."""
+    """What to draw. Read plainly, text past the encoders' 77 tokens is left out, and the answer says so."""
     prompt_2: Text | None = None
     """What the second text encoder reads; without it, it reads the prompt."""
     negative_prompt: Text | None = None
@@ -36,3 +50,11 @@ class SharedFields(StrictModel):
     """The same for the negative prompt."""
     loras: Loras = None
     """LoRAs of the server's settings, each with the factor that its change to the weights is multiplied by."""
+
+    @field_validator(*TEXTS)
+    @classmethod
+    def _fits_beside_the_others(cls, value: str | None, info: ValidationInfo) -> str | None:
+        together = len(value or "") + sum(len(info.data.get(name) or "") for name in TEXTS)
+        if together > MAX_PROMPT_CHARACTERS:
+            raise ValueError(f"up to {MAX_PROMPT_CHARACTERS} characters of all prompts together, which have {together}")
+        return value

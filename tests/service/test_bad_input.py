@@ -14,7 +14,7 @@ from tests.service.server import Server, pixels
 from tests.service.test_refine import a_picture, as_png
 
 GOOD: dict[str, Any] = {"prompt": "a green cone, white background", "num_inference_steps": 6, "seed": 1}
-LONG = "x" * 2_001
+LONG = "x" * 8_001
 
 # Field, and a value that is just out of bounds, or of a wrong type.
 BAD_FIELDS: list[tuple[str, Any]] = [
@@ -41,11 +41,13 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     ("clip_skip", -1), ("clip_skip", 3), ("clip_skip", 32),
     ("output_format", "gif"), ("quality", 0), ("quality", 101), ("watermark", "yes"), ("watermark", 1),
     ("metadata", "no"), ("metadata", 0),
+    ("prompt_syntax", "compel"), ("prompt_syntax", 1), ("long_prompts", "yes"), ("long_prompts", 1),
     ("a_new_field", 1), ("Prompt", "a cube"),
 ]  # fmt: skip
 
 GOOD_BOUNDS: list[tuple[str, Any]] = [
-    ("prompt", "a"), ("prompt", "x" * 2_000), ("negative_prompt", "y" * 2_000),
+    ("prompt", "a"), ("prompt", "x" * 8_000), ("negative_prompt", "y" * 7_000),
+    ("prompt_syntax", "a1111"), ("long_prompts", True),
     ("width", 64), ("height", 64), ("num_inference_steps", 150),
     ("guidance_scale", 0), ("guidance_scale", 30), ("refiner_guidance_scale", 0), ("refiner_guidance_scale", 30),
     ("guidance_rescale", 0), ("guidance_rescale", 1), ("guidance_end", 0.001), ("guidance_end", 1),

@@ -193,5 +193,13 @@ def test_automatic1111s_words_for_them(server: Server, with_loras: Studio) -> No
     prompt = f"{REQUEST['prompt']} <lora:{OFFSET}><lora:style:0.8>"
     (theirs,) = Txt2Img(prompt=prompt, steps=8, cfg_scale=3.0, sampler_name="Euler").requests([7])
     assert distance(with_loras.generate(**theirs.model_dump(mode="json")), ours) <= 2
+    own = with_loras.generated(**{**REQUEST, "prompt": prompt}, prompt_syntax="a1111")
+    assert np.array_equal(as_pixels(own), with_loras.generate(**theirs.model_dump(mode="json")))
+    assert (record := record_of_file(own.data)["request"])["prompt"] == f"{REQUEST['prompt']}"
+    assert [lora["name"] for lora in record["loras"]] == [OFFSET, STYLE]
+    with pytest.raises(RelayError, match=r"^loras: .* style has been named before|^prompt: .*each name once"):
+        with_loras.generate(**{**REQUEST, "prompt": prompt}, prompt_syntax="a1111", loras=asked({STYLE: 1}))
+    literal = with_loras.generate(**{**REQUEST, "prompt": prompt})
+    assert np.array_equal(literal, with_loras.generate(**{**REQUEST, "prompt": prompt}, prompt_syntax="plain"))
     unknown = server.post("/sdapi/v1/txt2img", json={"prompt": "a cube <lora:no:1>"})
     assert_names(unknown, "prompt")

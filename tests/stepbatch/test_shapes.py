@@ -33,7 +33,7 @@ def test_only_known_shapes_are_given_to_the_fast_one(
     rows: int, size: tuple[int, int], fast_rows: list[int], other_rows: list[int]
 ) -> None:
     fast, other = FalseUNet(), FalseUNet()
-    unet = UNetOfShapes(fast, other, counts=(1, 2, 4), sizes=[(4, 4), (4, 8)])
+    unet = UNetOfShapes(fast, other, counts=(1, 2, 4), sizes=[(4, 4), (4, 8)], tokens=3)
     got = unet(*inputs(rows, size))
     assert (fast.rows, other.rows) == (fast_rows, other_rows)
     assert torch.equal(got, FalseUNet()(*inputs(rows, size)))
@@ -47,7 +47,7 @@ def test_the_fast_one_sees_one_dtype_of_timesteps() -> None:
         seen.append((timesteps.dtype, timesteps.tolist()))
         return latents
 
-    unet = UNetOfShapes(fast, FalseUNet(), counts=(2,), sizes=[(4, 4)])
+    unet = UNetOfShapes(fast, FalseUNet(), counts=(2,), sizes=[(4, 4)], tokens=3)
     latents, _, conditioning = inputs(2, (4, 4))
     unet(latents, torch.tensor([981, 961]), conditioning)
     unet(latents, torch.tensor([981.5, 961.25]), conditioning)
@@ -56,7 +56,7 @@ def test_the_fast_one_sees_one_dtype_of_timesteps() -> None:
 
 def test_rows_with_adapters_go_to_the_other() -> None:
     fast, other = FalseUNet(), FalseUNet()
-    unet = UNetOfShapes(fast, other, counts=(2,), sizes=[(4, 4)])
+    unet = UNetOfShapes(fast, other, counts=(2,), sizes=[(4, 4)], tokens=3)
     latents, timesteps, conditioning = inputs(2, (4, 4))
     unet(latents, timesteps, replace(conditioning, adapters=((), "a LoRA")))
     unet(latents, timesteps, replace(conditioning, adapters=((), ())))
@@ -65,7 +65,7 @@ def test_rows_with_adapters_go_to_the_other() -> None:
 
 def test_an_engine_uses_both() -> None:
     fast, other = FalseUNet(), FalseUNet()
-    with make_engine(UNetOfShapes(fast, other, counts=(2, 8), sizes=[(8, 8)])) as engine:
+    with make_engine(UNetOfShapes(fast, other, counts=(2, 8), sizes=[(8, 8)], tokens=3)) as engine:
         jobs = [make_job(seed=seed, rows=1, size=size) for seed, size in enumerate([(8, 8), (8, 16), (8, 8)])]
         for job in jobs:
             engine.submit(job)

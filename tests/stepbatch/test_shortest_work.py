@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepbatch.contexts import ANY_CONTEXTS, ContextLimit
 from stepbatch.engine import Engine
 from stepbatch.job import Job, Phase
 from stepbatch.models import OneModel
@@ -18,8 +19,10 @@ SMALL, LARGE = (1, 1), (2, 2)
 LIMIT = RowLimit(rows=4, pixels=1)
 
 
-def policy(patience: float = 1.0, *, limit: RowLimit = LIMIT) -> ShortestRemainingWork:
-    return ShortestRemainingWork(limit=limit, patience=patience, low_priority_s=100.0)
+def policy(
+    patience: float = 1.0, *, limit: RowLimit = LIMIT, contexts: ContextLimit = ANY_CONTEXTS
+) -> ShortestRemainingWork:
+    return ShortestRemainingWork(limit=limit, patience=patience, low_priority_s=100.0, contexts=contexts)
 
 
 def job_at(
@@ -29,9 +32,10 @@ def job_at(
     prepared: bool = True,
     size: tuple[int, int] = SMALL,
     rows: int = 2,
+    tokens: int = 3,
     low: bool = False,
 ) -> Job[Any]:
-    job = make_job(steps=steps, size=size, rows=rows, is_low_priority=low, finish_work=1.0)
+    job = make_job(steps=steps, size=size, rows=rows, tokens=tokens, is_low_priority=low, finish_work=1.0)
     job.submitted_at = arrival
     if prepared:
         job.enter_denoising()
@@ -135,12 +139,13 @@ class Machine:
     patience=st.sampled_from([0.0, 0.3, 3.0]),
     gap_s=st.floats(0.3, 4.0),
     rows=st.integers(2, 12),
+    contexts=st.sampled_from([6, 2, None]).map(lambda tokens: ContextLimit(tokens=tokens)),
 )
-@settings(max_examples=60)
-def test_nobody_starves(seed: int, patience: float, gap_s: float, rows: int) -> None:
+@settings(max_examples=80)
+def test_nobody_starves(seed: int, patience: float, gap_s: float, rows: int, contexts: ContextLimit) -> None:
     """The bound of `ShortestRemainingWork`, over thousands of random arrivals, at loads from light to far too much."""
     dice = random.Random(seed)
-    shortest = policy(patience, limit=RowLimit(rows=rows, pixels=1))
+    shortest = policy(patience, limit=RowLimit(rows=rows, pixels=1), contexts=contexts)
     machine = Machine(shortest)
     coming, at = [], 0.0
     for _ in range(60):
@@ -150,6 +155,7 @@ def test_nobody_starves(seed: int, patience: float, gap_s: float, rows: int) -> 
             steps=dice.choice([1, 3, 8]),
             rows=dice.choice([1, 2]),
             size=dice.choice([SMALL, SMALL, LARGE]),
+            tokens=dice.choice([1, 1, 1, 2, 3, 4, 7]),
             prepared=False,
             low=dice.random() < 0.2,
         )
@@ -163,7 +169,9 @@ def test_nobody_starves(seed: int, patience: float, gap_s: float, rows: int) -> 
             machine.now = max(machine.now, coming[0].submitted_at)
         while coming and coming[0].submitted_at <= machine.now:
             held.append(coming.pop(0))
-        rows_chosen = [job.rows * job.pixels for job in machine.work(held)]
+        chosen = machine.work(held)
+        rows_chosen = [job.rows * job.pixels for job in chosen]
+        assert contexts.allows([job.context_tokens or 1 for job in chosen]) or len(chosen) == 1
         assert sum(rows_chosen) <= max(rows, 2 * 4), "more than the limit, and more than one large picture"
         ended |= {id(job): machine.now for job in held if job.phase is Phase.ENDED}
         held = [job for job in held if job.phase is not Phase.ENDED]

@@ -53,7 +53,7 @@ def ours(**fields: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_fields_are_mapped(fields: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert ours(**fields) == {"prompt": "a cube", "seed": 5, **expected}
+    assert ours(**fields) == {"prompt": "a cube", "prompt_syntax": "a1111", "seed": 5, **expected}
 
 
 @pytest.mark.parametrize("seed", [-1, None, "-1", ""])

@@ -39,6 +39,7 @@ def only(**fields: Any) -> dict[str, Any]:
         ({"output_format": "webp", "output_compression": 55}, {"output_format": "webp", "quality": 55}),
         ({"negative_prompt": "b", "num_inference_steps": 7, "guidance_scale": 2.5},
          {"negative_prompt": "b", "num_inference_steps": 7, "guidance_scale": 2.5}),
+        ({"prompt_syntax": "a1111", "long_prompts": True}, {"prompt_syntax": "a1111", "long_prompts": True}),
         ({"refiner": {"refine": "sdedit", "strength": 0.2, "aesthetic_score": 7}},
          {"refine": "sdedit", "strength": 0.2, "aesthetic_score": 7}),
         ({"refiner": {"high_noise_frac": 0.7}, "quality": "high"}, {"high_noise_frac": 0.7}),

@@ -21,6 +21,7 @@ from sdxl.config import backends
 from sdxl.config.settings import ConfigurationError, Settings
 from sdxl.models.checkpoint import Checkpoint
 from sdxl.models.interrupt import Interruptible
+from sdxl.models.prompt_cache import Wording
 from tests.loading import load_stage
 
 NAMES = ("openvino", "onnxruntime")
@@ -133,7 +134,9 @@ def test_the_vae_of_any_size(own: Checkpoint, converted: Checkpoint) -> None:
 @pytest.mark.parametrize("clip_skip", [None, 0, 1, 2])
 def test_the_text_encoder(own: Checkpoint, converted: Checkpoint, clip_skip: int | None) -> None:
     for prompt in ("a red cube", " ".join(["a red cube"] * 40)):
-        expected, got = (each.prompts.encode(prompt, None, clip_skip) for each in (own, converted))
+        expected, got = (
+            each.prompts.encode(Wording(texts=(prompt, prompt), clip_skip=clip_skip)) for each in (own, converted)
+        )
         torch.testing.assert_close(got, expected, rtol=0, atol=2e-4)
 
 

@@ -17,10 +17,14 @@ from sdxl.config.references import UnusableFile
 from sdxl.errors import RelayError
 from sdxl.models.embeddings import read_embedding, words_in
 from sdxl.models.lora import LoadedLoras
-from sdxl.models.prompt_cache import PromptCache
+from sdxl.models.prompt_cache import PromptCache, Wording
 from tests.conftest import MINI
 
 PARTS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+
+
+def plain(prompt: str, prompt_2: str | None = None) -> Wording:
+    return Wording(texts=(prompt, prompt_2 or prompt))
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +67,20 @@ def prompts(pipeline: Any, tmp_path: Path) -> Iterator[PromptCache]:
     ],
 )
 def test_the_word_means_what_its_vectors_mean(prompts: PromptCache, prompt: str, meant: str) -> None:
-    for got, wanted in zip(prompts.encode(prompt, None, None), prompts.encode(meant, None, None), strict=True):
+    for got, wanted in zip(prompts.encode(plain(prompt)), prompts.encode(plain(meant)), strict=True):
         assert torch.equal(got, wanted)
 
 
 def test_both_encoders_read_their_own_prompt(prompts: PromptCache) -> None:
-    got = prompts.encode("a thing", "a thing-2", None)
-    wanted = prompts.encode("a red cube", "a blue sphere", None)
+    got = prompts.encode(plain("a thing", "a thing-2"))
+    wanted = prompts.encode(plain("a red cube", "a blue sphere"))
     assert all(torch.equal(*pair) for pair in zip(got, wanted, strict=True))
 
 
 def test_the_models_own_words_stay_as_they_are(pipeline: Any, prompts: PromptCache) -> None:
     before = {part: getattr(pipeline, part).state_dict() for part in PARTS}
     size = len(pipeline.tokenizer)
-    prompts.encode("a thing", None, None)
+    prompts.encode(plain("a thing"))
     assert len(pipeline.tokenizer) == size
     for part, state in before.items():
         for name, tensor in getattr(pipeline, part).state_dict().items():
@@ -84,12 +88,12 @@ def test_the_models_own_words_stay_as_they_are(pipeline: Any, prompts: PromptCac
 
 
 def test_a_file_that_changes_is_read_anew(pipeline: Any, prompts: PromptCache, tmp_path: Path) -> None:
-    first = prompts.encode("a thing", None, None)
+    first = prompts.encode(plain("a thing"))
     path = written(pipeline, tmp_path / "thing.safetensors", "yellow cone")
     known = {"thing": Embedding(name="thing", path=path, fingerprint="another")}
     prompts.embeddings = lambda: known
-    assert not torch.equal(prompts.encode("a thing", None, None)[0], first[0])
-    assert torch.equal(prompts.encode("a thing", None, None)[0], prompts.encode("a yellow cone", None, None)[0])
+    assert not torch.equal(prompts.encode(plain("a thing"))[0], first[0])
+    assert torch.equal(prompts.encode(plain("a thing"))[0], prompts.encode(plain("a yellow cone"))[0])
 
 
 def test_diffusers_own_names(pipeline: Any, tmp_path: Path) -> None:
@@ -123,7 +127,7 @@ def test_what_does_not_fit_is_named(pipeline: Any, tmp_path: Path, tensors: dict
     cache = PromptCache(pipeline, "cpu", LoadedLoras(pipeline))
     cache.embeddings = lambda: {"a": Embedding(name="a", path=path, fingerprint="")}
     with pytest.raises(RelayError, match=f'^prompt: got "a"; allowed: words without .*{why}') as raised:
-        cache.encode("draw a red cube", None, None)
+        cache.encode(plain("draw a red cube"))
     assert raised.value.status == 400
 
 

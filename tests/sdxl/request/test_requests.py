@@ -88,3 +88,26 @@ def test_a_seed_must_have_been_drawn() -> None:
 def test_an_empty_negative_prompt_is_not_none() -> None:
     assert settled(negative_prompt="").negative_prompt == ""
     assert settled().negative_prompt is None
+
+
+def test_how_prompts_are_read_is_the_checkpoints_default() -> None:
+    own = Defaults(prompt_syntax="a1111", long_prompts=True)
+    cases: list[tuple[Defaults, dict[str, Any], tuple[str, bool]]] = [
+        (Defaults(), {}, ("plain", False)),
+        (own, {}, ("a1111", True)),
+        (own, {"prompt_syntax": "plain", "long_prompts": False}, ("plain", False)),
+    ]
+    for defaults, given, expected in cases:
+        for request in (GenerationRequest, RefineRequest):
+            found = request(prompt="a", seed=1, **given).with_defaults(defaults)
+            assert (found.prompt_syntax, found.long_prompts) == expected
+        edit = EditRequest(prompt="a", seed=1, **given).with_defaults(defaults, has_mask=False)
+        assert (edit.prompt_syntax, edit.long_prompts) == expected
+
+
+def test_all_prompts_together_have_a_bound() -> None:
+    texts: dict[str, Any] = {"prompt": "a" * 5_000, "prompt_2": "b" * 1_000, "negative_prompt": "c" * 1_500}
+    assert GenerationRequest(**texts, negative_prompt_2="d" * 500).negative_prompt_2 == "d" * 500
+    with pytest.raises(ValidationError, match="8000 characters of all prompts together, which have 8001") as raised:
+        GenerationRequest(**texts, negative_prompt_2="d" * 501)
+    assert raised.value.errors()[0]["loc"] == ("negative_prompt_2",)

@@ -1,17 +1,19 @@
-"""AUTOMATIC1111's words for LoRAs: `<lora:name:scale>` in the prompt."""
+"""LoRAs that a prompt names, in AUTOMATIC1111's words: `<lora:name:scale>`."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from sdxl.errors import invalid_field
+from sdxl.errors import RelayError, invalid_field
 from sdxl.request.loras import Loras
+from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 
 _TAG = re.compile(r"<lora:([^>]*)>")
 _LORAS: TypeAdapter[Loras] = TypeAdapter(Loras)
+Request = TypeVar("Request", GenerationRequest, RefineRequest, EditRequest)
 
 
 def without_tags(prompt: str) -> tuple[str, Loras]:
@@ -23,8 +25,29 @@ def without_tags(prompt: str) -> tuple[str, Loras]:
     try:
         return text, _LORAS.validate_python(found)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise invalid_field("prompt", prompt, f"<lora:name:scale> with another value: {first['msg']}") from None
+        raise _not_allowed(prompt, error) from None
+
+
+def with_own_loras(request: Request) -> Request:
+    """The request with the LoRAs of its prompt's tags beside its own, and the prompt without them.
+
+    Raises RelayError (400), also for a LoRA that is named twice.
+    """
+    return request.model_copy(update=_beside(request.prompt, request.loras))
+
+
+def _beside(prompt: str, loras: Loras) -> dict[str, Any]:
+    """The prompt without its tags, and their LoRAs beside others."""
+    text, own = without_tags(prompt)
+    try:
+        return {"prompt": text, "loras": _LORAS.validate_python([*(loras or ()), *(own or ())])}
+    except ValidationError as error:
+        raise _not_allowed(prompt, error) from None
+
+
+def _not_allowed(prompt: str, error: ValidationError) -> RelayError:
+    first = error.errors(include_url=False)[0]
+    return invalid_field("prompt", prompt, f"<lora:name:scale> with another value: {first['msg']}")
 
 
 def _wanted(tag: str) -> dict[str, Any]:
