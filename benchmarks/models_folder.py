@@ -17,6 +17,8 @@ from tests.sdxl.models.lora_files import write_kohya
 from tests.sdxl.models.original_layout import write_original
 
 CHANGED = 0.003  # of each weight's own spread
+CONFIG = {"base_config": str(MINI / "base")}
+"""The setting that such files need."""
 
 
 def write_many(folder: Path, count: int, loras: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.models_folder import name_of, write_many
+from benchmarks.models_folder import CONFIG, name_of, write_many
 from sdxl.errors import RelayError
 from tests.in_process import Studio, studio
 
@@ -18,7 +18,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("models")
     write_many(folder, 2, 0)
     (folder / "catalog.yaml").write_text(f"default: {name_of(0)}\nmodels: {{{name_of(0)}: {{resident: always}}}}\n")
-    with studio(models=Path(folder), resident_gb=0.001, max_rows=4) as opened:
+    with studio(models=Path(folder), resident_gb=0.001, max_rows=4, **CONFIG) as opened:
         yield opened
 
 

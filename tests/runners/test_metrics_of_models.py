@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from benchmarks.models_folder import name_of, write_many
+from benchmarks.models_folder import CONFIG, name_of, write_many
 from tests.in_process import Studio, studio
 
 MEMORY_GB = 0.08  # for two UNets of 24 MB, and the parts that all have in common
@@ -19,7 +19,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """Three models and a LoRA, and memory for two models."""
     folder = tmp_path_factory.mktemp("models")
     write_many(folder, 3, 1)
-    with studio(models=Path(folder), base=name_of(0), resident_gb=MEMORY_GB, max_rows=4) as opened:
+    with studio(models=Path(folder), base=name_of(0), resident_gb=MEMORY_GB, max_rows=4, **CONFIG) as opened:
         yield opened
 
 

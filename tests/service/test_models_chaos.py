@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.models_folder import name_of, write_many
+from benchmarks.models_folder import CONFIG, file_of, name_of, write_many
 from tests.service.server import Server, Serving, free_port, serving
 
 MODELS, SEEDS, MEMORY_GB = 12, 5, 0.097  # for three UNets of 24 MB, and the parts that all have in common
@@ -34,7 +34,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write = folder / "offered" / "checkpoints"
     write.mkdir(parents=True)
     for number in range(MODELS):
-        (folder / "all" / "checkpoints" / name_of(number)).rename(write / name_of(number))
+        (folder / "all" / "checkpoints" / file_of(number)).rename(write / file_of(number))
     return folder
 
 
@@ -42,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bases(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Serving]]:
     settings: dict[str, Any] = {
         "SDXL_MODELS": models / "offered", "SDXL_RESIDENT_GB": MEMORY_GB, "SDXL_FIXED_ROWS": 4,
-        "SDXL_RUNNER_TOKEN": TOKEN,
+        "SDXL_RUNNER_TOKEN": TOKEN, "SDXL_BASE_CONFIG": CONFIG["base_config"],
     }  # fmt: skip
     replicas = [
         Serving(tmp_path_factory.mktemp("home"), "runners.base:BaseRunner", port=free_port(), **settings)
@@ -88,8 +88,8 @@ def test_60_requests_for_12_models_while_files_come_and_go_and_a_replica_is_kill
             each: clients.submit(ask, entry, *each) for each in wanted
         }
         time.sleep(0.3)
-        shutil.move(offered / name_of(REMOVED), models / "removed")
-        (models / "all" / "checkpoints" / name_of(ADDED)).rename(offered / name_of(ADDED))
+        shutil.move(offered / file_of(REMOVED), models / "removed")
+        (models / "all" / "checkpoints" / file_of(ADDED)).rename(offered / file_of(ADDED))
         entry.post("/sdapi/v1/refresh-checkpoints")
         added = clients.submit(ask, entry, ADDED, 0)
         kill(bases[0])
