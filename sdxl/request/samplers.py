@@ -115,7 +115,7 @@ def _sampler(name: SamplerName) -> Sampler:
             return Sampler(
                 diffusers_class="DPMSolverMultistepScheduler",
                 options={"algorithm_type": "sde-dpmsolver++"},
-                schedules=ALL,
+                schedules=(*WITHOUT_BETA, "align_your_steps"),
                 label="DPM++ 2M SDE",
                 aliases=("k_dpmpp_2m_sde",),
                 automatic="exponential",
@@ -137,7 +137,7 @@ def _sampler(name: SamplerName) -> Sampler:
                 # latents' device and in their dtype, from no generator: two stages could not share it.
                 diffusers_class="DPMSolverSinglestepScheduler",
                 options={"algorithm_type": "sde-dpmsolver++", "lower_order_final": True},
-                schedules=("default", "karras", "exponential", "beta", "normal", "align_your_steps"),  # no spacings,
+                schedules=("default", "karras", "exponential", "normal", "align_your_steps"),  # no spacings,
                 label="DPM++ SDE",
                 aliases=("k_dpmpp_sde",),
                 automatic="karras",

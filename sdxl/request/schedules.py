@@ -14,7 +14,7 @@ ScheduleName = Literal["default", "karras", "exponential", "sgm_uniform", "beta"
 EVEN: tuple[ScheduleName, ...] = ("default", "sgm_uniform")
 SPACED: tuple[ScheduleName, ...] = ("default", "sgm_uniform", "normal")
 OVER_SIGMAS: tuple[ScheduleName, ...] = ("default", "karras", "exponential", "sgm_uniform", "beta", "normal")
-# Of samplers of order 3 and 4: over so uneven steps, they overshoot.
+# Of samplers of order 3 and 4, and of those that draw noise in two orders: over so uneven steps, they go astray.
 WITHOUT_BETA: tuple[ScheduleName, ...] = ("default", "karras", "exponential", "sgm_uniform", "normal")
 ALL: tuple[ScheduleName, ...] = get_args(ScheduleName)
 
