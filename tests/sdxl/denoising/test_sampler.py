@@ -91,8 +91,8 @@ def test_the_table_has_what_diffusers_has() -> None:
 
 # LCM's timesteps are those that it was distilled with, whatever the spacing. ddim and pndm take steps of equal length,
 # which would with "linspace" end before the next timestep.
-# The last four go astray over steps as uneven as those of beta: with 20 of them, a fifth to three quarters of the mini's
-# pictures were wrong.
+# The last four go astray over steps as uneven as those of beta: with 20 of them, a fifth to three quarters of the
+# mini's pictures were wrong.
 LEFT_OUT = {
     "lcm": {"sgm_uniform", "normal", "align_your_steps"},
     "ddim": {"normal"},
