@@ -186,7 +186,7 @@ def test_a_form_without_a_boundary(server: Server) -> None:
 
 
 def test_after_500_bad_requests_the_next_good_one_works(server: Server) -> None:
-    cases = [*BAD_FIELDS, ("num_inference_steps", 1)]
+    cases = [*BAD_FIELDS, ("clip_skip", 30)]  # the last one is refused by the stage
     with httpx.Client(base_url=server.url, timeout=60) as client:
         for i in range(500):
             field, value = cases[i % len(cases)]
