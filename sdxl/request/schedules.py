@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 ScheduleName = Literal["default", "karras", "exponential", "sgm_uniform", "beta", "normal", "align_your_steps"]
-# Of samplers that go 1000 // steps timesteps on, wherever their next one is: with `normal`, that is nearer.
+# Of samplers that go 1000 // steps timesteps on, wherever their next one is: with `normal`, it is further on.
 EVEN: tuple[ScheduleName, ...] = ("default", "sgm_uniform")
 SPACED: tuple[ScheduleName, ...] = ("default", "sgm_uniform", "normal")
 OVER_SIGMAS: tuple[ScheduleName, ...] = ("default", "karras", "exponential", "sgm_uniform", "beta", "normal")
