@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 from entry.answer import PictureFile, Stopwatch, picture_file
 from entry.fleet.fleet import Fleet
 from entry.fleet.progress import Follower
+from entry.hires import check_size, enlarged, first_pass, results_of_both, second_pass
 from entry.http.upload import Original, read_original
 from entry.several import one_by_one, seeds_from
 from runners.frames import Frame
 from sdxl.config.settings import Settings
 from sdxl.picture.credentials import Credentials
 from sdxl.request.asked import EditPictures, GeneratePictures, RefinePictures
+from sdxl.request.hires import Hires
 from sdxl.request.limits import LIMITS
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 
@@ -38,10 +40,29 @@ class Pictures:
 
     async def generate(self, request: GenerationRequest, follower: Follower | None = None) -> PictureFile:
         """From a prompt: by the base, then by the refiner unless the request or the checkpoint says otherwise."""
+        if request.hires is not None:
+            return await self._in_two_passes(request, request.hires, follower or Follower())
         request, watch = self._settled(request), Stopwatch()
         payload = request.model_dump_json().encode()
         results = await self._by_both("run", request, payload, watch, follower or Follower())
         return await picture_file(request, results, watch, self._credentials)
+
+    async def _in_two_passes(self, request: GenerationRequest, hires: Hires, follower: Follower) -> PictureFile:
+        """The small picture by the base, enlarged, and changed by the prompt as `edit` does."""
+        small, watch = self._settled(first_pass(request)), Stopwatch()
+        defaults = self._fleet.defaults_of(small.model)
+        check_size(request, hires, defaults, self._settings.max_pixels)
+        steps = request.num_inference_steps or defaults.num_inference_steps
+        large = self._settled(second_pass(request, hires, small.seed, steps))
+        follower.steps_beyond = hires.steps_done(steps)
+        (made,) = await self._by_both("run", small, small.model_dump_json().encode(), watch, follower)
+        original = await watch.in_thread("picture", lambda: enlarged(made, hires))
+        payload = await watch.in_thread("picture", lambda: original.frame(large).encode())
+        follower.to_second_pass()
+        second = await self._by_both("edit", large, payload, watch, follower, is_patient=True)
+        named = {"seed": small.seed, "model": small.model, "loras": small.loras, "refiner_model": large.refiner_model}
+        whole = request.model_copy(update=named)
+        return await picture_file(whole, results_of_both(made, second), watch, self._credentials)
 
     async def refine(self, image: Path, request: RefineRequest, follower: Follower | None = None) -> PictureFile:
         """From a picture, by the refiner alone."""
@@ -93,11 +114,18 @@ class Pictures:
         return _with_seed(self._fleet.settle(request))
 
     async def _by_both(
-        self, endpoint: str, request: ByBoth, payload: bytes, watch: Stopwatch, follower: Follower
+        self,
+        endpoint: str,
+        request: ByBoth,
+        payload: bytes,
+        watch: Stopwatch,
+        follower: Follower,
+        *,
+        is_patient: bool = False,
     ) -> list[Frame]:
         """The result of the base and, where that is a hand-off, the refiner's."""
         limits, teams = LIMITS.get(), self._fleet.teams(request)
-        call = self._fleet.base.call(endpoint, payload, limits, follower, team=teams.for_base, is_patient=False)
+        call = self._fleet.base.call(endpoint, payload, limits, follower, team=teams.for_base, is_patient=is_patient)
         result = await watch.stage("base", call)
         if not result.meta.get("handoff"):
             return [result]

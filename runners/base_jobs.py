@@ -108,7 +108,8 @@ class BaseStage(Stage):
         """
         frame = Frame.decode(payload)
         image, mask = Image.fromarray(pixels_of(frame)), _mask(frame)
-        self._check_pixels(image.width, image.height)
+        enlarged_to = frame.meta.get("latents_px")
+        self._check_pixels(*enlarged_to or image.size)
         asked = EditRequest.model_validate(frame.meta["request"])
         known = self.shelf.known(asked.model)
         facts = known.facts
@@ -123,6 +124,7 @@ class BaseStage(Stage):
         generator = torch.Generator("cpu").manual_seed(wanted.seed)
         start = Start(
             image=image,
+            enlarged_to=enlarged_to and (enlarged_to[1] // VAE_FACTOR, enlarged_to[0] // VAE_FACTOR),
             mask=mask if has_steps else None,
             sampler=shares.sampler,
             timesteps=shares.of_base,

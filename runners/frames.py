@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 HEARTBEAT_S = 1.0
 # By these headers the entry asks for previews, so many over all steps, and says how many steps went before.
-PREVIEWS, STEPS_BEFORE = "x-previews", "x-steps-before"
+PREVIEWS, STEPS_BEFORE, STEPS_BEYOND = "x-previews", "x-steps-before", "x-steps-beyond"
 _HEADER = struct.Struct(">BII")
 
 

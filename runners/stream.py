@@ -18,7 +18,7 @@ from bentoml.validators import ContentType
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from runners.frames import PREVIEWS, STEPS_BEFORE, Frame, FrameError, Kind, next_frame
+from runners.frames import PREVIEWS, STEPS_BEFORE, STEPS_BEYOND, Frame, FrameError, Kind, next_frame
 from runners.noted import note_error
 from runners.runner import SETTINGS
 from sdxl.errors import LATE, RelayError, invalid_request
@@ -74,7 +74,8 @@ async def stream_job(
         job = make_job(payload, Limits.from_headers(ctx.request.headers, SETTINGS.timeout_s))
         span = {"steps": job.steps, "after": job.steps_after}
         steps_before = _count(ctx, STEPS_BEFORE)
-        preview_steps = steps_to_show(_count(ctx, PREVIEWS), steps_before + job.steps + job.steps_after)
+        steps = steps_before + job.steps + job.steps_after + _count(ctx, STEPS_BEYOND)
+        preview_steps = steps_to_show(_count(ctx, PREVIEWS), steps)
         job.on_step = post_step
         model_is_there = stage.models.is_there(job.known)
         stage.engine.submit(job)

@@ -17,6 +17,7 @@ from sdxl.handoff.offer import Offer, OfferedModel
 from sdxl.prompt.loras import Request, with_own_loras
 from sdxl.request.loras import Loras
 from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
+from sdxl.request.settled import Defaults
 
 NO_REFINER = "this server has no refiner (SDXL_REFINER)"
 ByBoth = TypeVar("ByBoth", GenerationRequest, EditRequest)
@@ -62,6 +63,11 @@ class Fleet:
     def default_model(self) -> OfferedModel | None:
         """That of requests that name none, while it is there."""
         return default_of(self.base.offers)
+
+    def defaults_of(self, model: str | None) -> Defaults:
+        """Of a model by its name; those of any checkpoint while nothing is offered. Raises RelayError (404)."""
+        found = model_named(model, self.base.offers)
+        return found.card.defaults if found else Defaults()
 
     def report(self) -> dict[str, Any]:
         """What there is of each stage, and what disagrees. Without addresses: anybody may read it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.frames import PREVIEWS, STEPS_BEFORE, Frame, Kind, pixels_of
+from runners.frames import PREVIEWS, STEPS_BEFORE, STEPS_BEYOND, Frame, Kind, pixels_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ class Follower:
     def __init__(self, tell: Callable[[Progress], object] = lambda _: None, previews: int = 0) -> None:
         self._tell = tell
         self._previews = previews  # that the runners are to send, spread evenly over all steps
+        self.steps_beyond = 0
+        """Steps of a second pass, of which the stages do not know yet."""
         self._steps_before = 0
         self._last: Progress | None = None
         self._first_step: tuple[float, int] | None = None  # when it was heard, and how many steps were done then
@@ -46,7 +48,13 @@ class Follower:
     @property
     def headers(self) -> dict[str, str]:
         """What a runner is asked for."""
-        return {PREVIEWS: str(self._previews), STEPS_BEFORE: str(self._steps_before)} if self._previews else {}
+        counts = {PREVIEWS: self._previews, STEPS_BEFORE: self._steps_before, STEPS_BEYOND: self.steps_beyond}
+        return {name: str(count) for name, count in counts.items()} if self._previews else {}
+
+    def to_second_pass(self) -> None:
+        """The stages know all that is to come."""
+        self.steps_beyond = 0
+        self.to_next_stage()
 
     def to_next_stage(self) -> None:
         """What is heard from now on comes after what was."""
@@ -60,7 +68,7 @@ class Follower:
         meta = frame.meta
         place, step, of = meta["place"], meta["step"], meta["steps"]
         done = self._steps_before + step
-        whole = self._steps_before + of + meta["after"]
+        whole = self._steps_before + of + meta["after"] + self.steps_beyond
         preview = pixels_of(frame) if frame.body else None
         forecast_s = meta.get("eta_s")  # of what waits
         last = self._last

@@ -23,6 +23,7 @@ from sdxl.picture.image import (
     upright_size,
 )
 from sdxl.picture.mask import MaskConvention, paste_original, read_mask
+from sdxl.picture.pixels import Size
 from sdxl.request.fields import MIN_SIDE_PX
 from sdxl.request.requests import EditRequest, RefineRequest
 
@@ -37,6 +38,7 @@ class Original:
     picture: Image.Image
     mask: Image.Image | None = None
     scaled: str | None = None  # from which size to which, if the picture came too large
+    latents_px: Size | None = None  # the size to which its latents are to be enlarged, (width, height)
     finish: Callable[[Image.Image], Image.Image] | None = None  # what pastes the original over the result, if not we
 
     def frame(self, request: RefineRequest | EditRequest) -> Frame:
@@ -46,6 +48,7 @@ class Original:
             "width": self.picture.width,
             "height": self.picture.height,
             "has_mask": self.mask is not None,
+            "latents_px": self.latents_px,
         }
         mask = b"" if self.mask is None else self.mask.tobytes()
         has_content = isinstance(request, EditRequest) and request.masked_content != "original"

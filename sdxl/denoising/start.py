@@ -9,6 +9,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from sdxl.denoising.inpainting import InpaintingSampler
 from sdxl.denoising.latents import encode
@@ -28,10 +29,13 @@ class Start:
     strength: float | None  # how far to go back: noise is added accordingly; None: the latents are noisy already
     mask: Tensor | None = None  # [1, 1, h, w]: 1 where the picture is repainted, 0 where it is kept
     masked_content: MaskedContent = "original"  # "fill" is in the picture already
+    enlarged_to: tuple[int, int] | None = None  # latents' (height, width), for a picture without a mask
 
     @property
     def size(self) -> tuple[int, int]:
         """The latents' (height, width)."""
+        if self.enlarged_to is not None:
+            return self.enlarged_to
         if isinstance(self.image, Tensor):
             return self.image.shape[-2], self.image.shape[-1]
         return self.image.height // VAE_FACTOR, self.image.width // VAE_FACTOR
@@ -44,8 +48,8 @@ class Start:
         """
         adds_noise = self.strength is not None
         if self.mask is None:
-            latents = encode(pipeline, self.image, self.timesteps, self.generator, adds_noise=adds_noise)
-            return latents, self.sampler
+            image = self.image if self.enlarged_to is None else self._enlarged(pipeline, self.enlarged_to)
+            return encode(pipeline, image, self.timesteps, self.generator, adds_noise=adds_noise), self.sampler
         original = encode(pipeline, self.image, self.timesteps, self.generator, adds_noise=False)
         sampler = InpaintingSampler(self.sampler, self.timesteps, original, self.mask, self.generator)
         if isinstance(self.image, Image.Image):
@@ -54,3 +58,8 @@ class Start:
         if self.strength is None:
             return original, sampler
         return sampler.first_latents(self.strength, self.masked_content), sampler
+
+    def _enlarged(self, pipeline: Any, size: tuple[int, int]) -> Tensor:
+        """The picture's latents [1, 4, h, w] of that size: bilinear, as AUTOMATIC1111's upscaler "Latent" has them."""
+        latents = encode(pipeline, self.image, self.timesteps, self.generator, adds_noise=False)
+        return functional.interpolate(latents, size, mode="bilinear")

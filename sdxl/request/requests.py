@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, Strict, field_validator, model_validator
 
+from sdxl.errors import invalid_field
 from sdxl.request.fields import (
     EditRefineMode,
     Guidance,
@@ -27,6 +28,7 @@ from sdxl.request.fields import (
     Steps,
     Strength,
 )
+from sdxl.request.hires import Hires
 from sdxl.request.samplers import SamplerName, with_present_names
 from sdxl.request.schedules import ScheduleName
 from sdxl.request.settled import Defaults, Edit, Generation, Refinement
@@ -97,6 +99,13 @@ class GenerationRequest(_Request):
     """ensemble: hand over at the cutoff; sdedit: refine the base's finished latents; none: no refiner."""
     high_noise_frac: OpenShare | None = None
     """With ensemble: the base's share of the noise levels."""
+    hires: Hires | None = None
+    """A second pass over the enlarged picture, in which the refiner has its part. The first one is the base's alone."""
+
+    def model_post_init(self, _context: object) -> None:
+        """Raises RelayError (400) for ways of refining that a second pass does not have."""
+        if self.hires is not None and self.refine == "sdedit":
+            raise invalid_field("refine", self.refine, "ensemble or none, with hires")
 
     def with_defaults(self, defaults: Defaults) -> Generation:
         """Settles what was left out; the seed must have been drawn (else pydantic's ValidationError).
@@ -171,7 +180,9 @@ class EditRequest(_FormRequest):
 
 
 PictureRequest = GenerationRequest | RefineRequest | EditRequest
-_PICTURE_FIELDS = {"output_format", "quality", "watermark", "metadata", "paste_original"}  # for the entry service alone
+_PICTURE_FIELDS = {  # for the entry service alone
+    "output_format", "quality", "watermark", "metadata", "paste_original", "hires",
+}  # fmt: skip
 _OF_ALL = ("prompt_syntax", "long_prompts")
 _OF_BOTH_STAGES = ("num_inference_steps", "guidance_scale", "refiner_guidance_scale", "scheduler", "high_noise_frac")
 
