@@ -59,18 +59,14 @@ class Img2Img(PicturesWanted):
             raise invalid_field("init_images", f"{len(self.init_images)} pictures", allowed)
 
     @property
-    def at_once(self) -> int:
-        """Pictures of one of `n_iter` rounds: with several pictures to begin with, one from each."""
-        return len(self.init_images) if len(self.init_images) > 1 else self.batch_size or 1
-
-    @property
     def count(self) -> int:
-        """Pictures."""
-        return self.at_once * (self.n_iter or 1)
+        """Pictures: with several to begin with, a batch has one from each."""
+        at_once = len(self.init_images) if len(self.init_images) > 1 else self.batch_size or 1
+        return at_once * (self.n_iter or 1)
 
     def picture_for(self, index: int) -> int:
         """Which of `init_images` the picture of this index is made from."""
-        return index % self.at_once % len(self.init_images)
+        return index % len(self.init_images)
 
     @property
     def blur_px(self) -> tuple[float, float]:

@@ -72,7 +72,7 @@ def _is_on(script: object) -> bool:
         return False
     if isinstance(args[0], bool) and not args[0]:
         return False
-    return any(_is_unit_on(arg) if isinstance(arg, dict) else bool(arg) for arg in args)
+    return any(_is_unit_on(arg) if arg and isinstance(arg, dict) else bool(arg) for arg in args)
 
 
 def _is_unit_on(unit: dict[str, Any]) -> bool:

@@ -209,6 +209,13 @@ def test_only_masked_works_on_the_masks_surroundings() -> None:
     assert (result == levels(halves(256, 128))).all()
 
 
+def test_where_there_is_no_room_for_the_shape_it_is_padded_and_cut_again() -> None:
+    rings = Image.radial_gradient("L").resize((128, 64)).convert("RGB")
+    made = original(rings, square((8, 8, 120, 56), (128, 64)), width=128, height=128, mask_blur=0)
+    assert made.picture.size == (128, 128)
+    assert np.abs(finished(made, made.picture) - levels(rings)).max() <= 4, "resampled twice, in the same shape"
+
+
 def test_what_is_masked_is_painted_over_for_the_model() -> None:
     request, content = wanted(mask="x", inpainting_fill=0), wanted(mask="x", inpainting_fill=1)
     spot = Image.new("RGB", (128, 128), "red")

@@ -37,6 +37,11 @@ def test_an_empty_value_is_the_default_again(options: CallersOptions, nothing: A
     assert (options.of("a").samples_format, options.shown("a")["jpeg_quality"]) == (None, 90)
 
 
+def test_a_client_that_sends_all_back_sets_nothing(options: CallersOptions) -> None:
+    options.keep("a", options.shown("a"))
+    assert options.of("a").model_dump(exclude_none=True) == {}
+
+
 @pytest.mark.parametrize(
     "many",
     [{str(number): 1 for number in range(MAX_OPTIONS + 1)}, {"a": "x" * MAX_OPTIONS_BYTES}, {"a": float("nan")}],

@@ -78,6 +78,7 @@ SCRIPTS_OFF: dict[str, Any] = {
     "Dynamic Thresholding": {"args": [False, 7, 1]},
     "Soft Inpainting": [False],
     "Comments": {},
+    "unit": {"args": [{}, None, ""]},
     "roop": None,
 }
 
@@ -102,6 +103,7 @@ def test_scripts_that_are_off_are_let_pass(name: str) -> None:
          "alwayson_scripts.ADetailer"),
         ({"alwayson_scripts": {"ADetailer": {"args": [{"ad_model": "face_yolov8n.pt"}]}}},
          "alwayson_scripts.ADetailer"),
+        ({"alwayson_scripts": {"ControlNet": {"args": [{}, {"enabled": "true"}]}}}, "alwayson_scripts.ControlNet"),
         ({"alwayson_scripts": {"Refiner": {"args": {"a": 1}}}}, "alwayson_scripts.Refiner"),
         ({"alwayson_scripts": "ControlNet"}, "alwayson_scripts"),
         ({"sampler_name": "Restart"}, "sampler_name"), ({"sampler_index": "Restart"}, "sampler_index"),
