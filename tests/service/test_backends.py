@@ -74,3 +74,16 @@ def test_a_refined_picture(converted: Studio, reference: Reference) -> None:
     fields = {**SETTLED, "strength": 0.5}
     got = converted.refine(as_png(a_picture(131, 77)), **fields)
     assert distance(got, reference.refined(a_picture(131, 77), **fields)) <= TOLERANCE
+
+
+def test_contexts_of_several_chunks(converted: Studio, mini: Studio) -> None:
+    """Weighted, changing, and of unlike lengths in the same ticks, beside torch."""
+    jobs = [
+        {**SETTLED, **SMALL, "prompt": prompt, "negative_prompt": "gray BREAK blue", "prompt_syntax": "a1111"}
+        for prompt in ("a (red:1.3) cube", "a red cube BREAK white BREAK soft light", "a [red|green BREAK blue] cone")
+    ]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        together = list(pool.map(lambda job: converted.generate(**job), jobs))
+    assert [distance(got, mini.generate(**job)) <= TOLERANCE for got, job in zip(together, jobs, strict=True)] == [
+        True
+    ] * len(jobs)

@@ -113,7 +113,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("output_compression", 101, "output_compression"), ("output_compression", 50, "output_compression"),
     ("response_format", "b64", "response_format"), ("moderation", "none", "moderation"), ("style", "wild", "style"),
     ("partial_images", 4, "partial_images"), ("partial_images", 1, "partial_images"), ("prompt", "", "prompt"),
-    ("prompt", "x" * 2_001, "prompt"), ("frame_count", 4, "frame_count"), ("svg", {"model": "a"}, "svg"),
+    ("prompt", "x" * 8_001, "prompt"), ("frame_count", 4, "frame_count"), ("svg", {"model": "a"}, "svg"),
     ("seed", -1, "seed"), ("num_inference_steps", 151, "num_inference_steps"), ("a_new_field", 1, "a_new_field"),
     ("refiner", {"refine": "twice"}, "refiner.refine"), ("refiner", {"depth": 1}, "refiner.depth"),
     ("refiner", "ensemble", "refiner"), ("strength", 0.5, "strength"),
