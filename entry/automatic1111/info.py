@@ -10,7 +10,7 @@ from entry.answer import PictureFile
 from entry.automatic1111.img2img import Img2Img
 from entry.automatic1111.jobs import Job
 from entry.automatic1111.lists import SHORT_HASH
-from entry.automatic1111.requests import PicturesWanted
+from entry.automatic1111.requests import PicturesWanted, Txt2Img
 from sdxl.picture.parameters import parameters_text, parsed
 from sdxl.picture.record import AnyRecord
 from sdxl.request.samplers import SAMPLERS
@@ -32,7 +32,7 @@ def info_of(wanted: PicturesWanted, pictures: Sequence[PictureFile], seeds: list
         "face_restoration_model": None,
         "sd_vae_name": None,
         "sd_vae_hash": None,
-        "denoising_strength": float(wanted.denoising_strength) if isinstance(wanted, Img2Img) else None,
+        "denoising_strength": _strength(wanted),
         "extra_generation_params": _extra(texts[0]) if texts else {},
         "index_of_first_image": 0,
         "infotexts": texts + [""] * (len(seeds) - len(texts)),
@@ -43,6 +43,13 @@ def info_of(wanted: PicturesWanted, pictures: Sequence[PictureFile], seeds: list
         "ignored": wanted.ignored,
         "interrupted": len(pictures) < job.count,
     }
+
+
+def _strength(wanted: PicturesWanted) -> float | None:
+    if isinstance(wanted, Img2Img):
+        return float(wanted.denoising_strength)
+    hires = wanted.hires(wanted.steps) if isinstance(wanted, Txt2Img) else None
+    return hires.strength if hires else None
 
 
 def _words(wanted: PicturesWanted, count: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from sdxl.errors import RelayError, invalid_field
 
 # What would make another picture, the values with which it does not, and why it is refused.
 REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
-    "enable_hr": ((False,), "false, for there is no hires fix here"),
     "restore_faces": ((False,), "false, for there is nothing here that restores faces"),
     "tiling": ((False,), "false, for pictures here do not tile"),
     "subseed_strength": ((0,), "0, for there are no variation seeds here"),
@@ -27,12 +26,10 @@ USUAL: Mapping[str, tuple[object, ...]] = {
     "extra_generation_params": ({},), "alwayson_scripts": ({},), "script_args": ([],),
     "sd_vae": ("automatic", "none"), "sd_hypernetwork": ("none",), "eta_noise_seed_delta": (0,),
 }  # fmt: skip
-# What has no effect there either without the hires fix and so on, or concerns files on a server.
+# What has no effect there either, or concerns files on a server.
 SILENT = {
     "do_not_save_samples", "do_not_save_grid", "override_settings_restore_afterwards", "subseed", "seed_enable_extras",
-    "do_not_reload_embeddings", "comments", "firstphase_width", "firstphase_height", "hr_scale", "hr_upscaler",
-    "hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler",
-    "hr_prompt", "hr_negative_prompt", "hr_cfg", "hr_additional_modules", "denoising_strength",
+    "do_not_reload_embeddings", "comments", "firstphase_width", "firstphase_height", "hr_additional_modules",
 }  # fmt: skip
 NO_SUCH_THING = "there is no such thing here"
 

@@ -16,6 +16,7 @@ from entry.automatic1111.forgiving import (
     Portion,
     Whole,
 )
+from entry.automatic1111.hires import HiresFields
 from entry.automatic1111.meaningless import check_refused, ignored_fields
 from entry.automatic1111.options import Options
 from entry.automatic1111.samplers import Sampling, our_sampler
@@ -97,6 +98,7 @@ class PicturesWanted(Forgiving):
             "high_noise_frac": "refiner_switch_at",
             "scheduler": self._sampler_field,
             "schedule": "scheduler",
+            "hires": "enable_hr",
             "loras": "prompt",
             "model": "sd_model_checkpoint",
             "refiner_model": "refiner_checkpoint",
@@ -131,12 +133,23 @@ class PicturesWanted(Forgiving):
         return "sampler_name" if self.sampler_name or not self.sampler_index else "sampler_index"
 
 
-class Txt2Img(PicturesWanted):
+class Txt2Img(PicturesWanted, HiresFields):
     """Pictures from a prompt (`POST /sdapi/v1/txt2img`)."""
+
+    def model_post_init(self, _context: object) -> None:
+        """Raises RelayError (400) for a second pass that cannot be done, too."""
+        super().model_post_init(_context)
+        self.hires(self.steps)
+
+    @property
+    def ignored(self) -> dict[str, str]:
+        """See `PicturesWanted`."""
+        return super().ignored | self.hires_without_effect
 
     def requests(self, seeds: list[int], options: Options = NO_OPTIONS) -> list[GenerationRequest]:
         """A request of ours for each seed."""
-        fields = {**self.shared_fields(options), "width": self.width, "height": self.height}
+        size = {"width": self.width, "height": self.height}
+        fields = {**self.shared_fields(options), **size, "hires": self.hires(self.steps)}
         return [GenerationRequest(**fields, seed=seed) for seed in seeds]
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from entry.automatic1111.hires import LATENT_MODES
 from entry.automatic1111.lists import embedding_items, lora_items, model_items, upscaler_items, vae_items
 from entry.automatic1111.samplers import sampler_items, schedule_items
 from entry.fleet.fleet import Fleet
 
 # What there is none of here, by AUTOMATIC1111's and its forks' paths.
 NOTHING: dict[str, Any] = {
-    "latent-upscale-modes": [], "hypernetworks": [], "face-restorers": [], "realesrgan-models": [],
+    "hypernetworks": [], "face-restorers": [], "realesrgan-models": [],
     "prompt-styles": [], "scripts": {"txt2img": [], "img2img": []}, "script-info": [], "extensions": [],
     "sd-modules": [],
 }  # fmt: skip
@@ -78,6 +79,8 @@ def _add_constants(app: FastAPI, tags: Any, responses: dict[int | str, dict[str,
 
     for name, value in NOTHING.items():
         add(f"/sdapi/v1/{name}", value, "An empty list: there are none here.")
+    modes = [{"name": name} for name in LATENT_MODES]
+    add("/sdapi/v1/latent-upscale-modes", modes, "How hires fix may enlarge latents.")
     add("/sdapi/v1/cmd-flags", FLAGS, "Flags as AUTOMATIC1111 has them. None can be set.")
     add("/sdapi/v1/memory", {"ram": ELSEWHERE, "cuda": ELSEWHERE}, "No figures: the models are in other processes.")
     add("/internal/ping", {}, "Answers, as AUTOMATIC1111 does while it is there.")

@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from sdxl.picture.record import AnyRecord
+from sdxl.request.hires import Hires
 from sdxl.request.loras import scale_text
-from sdxl.request.requests import EditRequest, RefineRequest
+from sdxl.request.requests import EditRequest, GenerationRequest, RefineRequest
 from sdxl.request.samplers import SAMPLERS
 from sdxl.request.schedules import SCHEDULES
 from sdxl.version import PRODUCT
@@ -72,13 +73,15 @@ def _pairs(record: AnyRecord) -> dict[str, str]:
         "Schedule type": SCHEDULES[request.schedule or "default"].label,
         "CFG scale": f"{request.guidance_scale:g}",
         "Seed": f"{request.seed}",
-        "Size": f"{record.width}x{record.height}",
+        "Size": _first_size(record),
         "Model hash": (base or refiner or "")[:HASH_CHARACTERS],
         "Model": _name(request.model or ("sdxl" if base else "sdxl-refiner")),
         "RNG": "CPU",
     }
     if isinstance(request, RefineRequest | EditRequest) or request.refine == "sdedit":
         pairs["Denoising strength"] = f"{request.strength:g}"
+    if isinstance(request, GenerationRequest) and request.hires is not None:
+        pairs |= _hires_pairs(request.hires, record)
     if request.clip_skip is not None:  # AUTOMATIC1111 counts layers from the end, of which SDXL takes the second
         pairs["Clip skip"] = f"{request.clip_skip + 2}"
     if base and refiner:
@@ -87,6 +90,22 @@ def _pairs(record: AnyRecord) -> dict[str, str]:
     if not isinstance(request, RefineRequest) and request.refine == "ensemble":
         pairs["Refiner switch at"] = f"{request.high_noise_frac:g}"
     return {**pairs, "Version": f"{PRODUCT} {record.version}"}
+
+
+def _first_size(record: AnyRecord) -> str:
+    """Of a picture in two passes, the first one's."""
+    if isinstance(record.request, GenerationRequest) and record.request.hires is not None:
+        return f"{record.request.width}x{record.request.height}"
+    return f"{record.width}x{record.height}"
+
+
+def _hires_pairs(hires: Hires, record: AnyRecord) -> dict[str, str]:
+    return {
+        "Denoising strength": f"{hires.strength:g}",
+        "Hires resize": f"{record.width}x{record.height}",
+        "Hires steps": f"{hires.steps_done(record.request.num_inference_steps or 0)}",
+        "Hires upscaler": hires.upscaler.capitalize(),
+    }
 
 
 def _name(model: str) -> str:

@@ -46,7 +46,7 @@ SITUATIONS: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "txt2img with negative prompt": ("txt2img", {**TXT2IMG, "negative_prompt": "example negative prompt"}, None),
     "txt2img with complex prompt": ("txt2img", {**TXT2IMG, "prompt": COMPLEX}, None),
     "txt2img not square image": ("txt2img", {**TXT2IMG, "height": 128}, None),
-    "txt2img with hrfix": ("txt2img", {**TXT2IMG, "enable_hr": True}, "enable_hr"),
+    "txt2img with hrfix": ("txt2img", {**TXT2IMG, "enable_hr": True}, None),
     "txt2img with tiling": ("txt2img", {**TXT2IMG, "tiling": True}, "tiling"),
     "txt2img with restore faces": ("txt2img", {**TXT2IMG, "restore_faces": True}, "restore_faces"),
     "txt2img with PLMS": ("txt2img", {**TXT2IMG, "sampler_index": "PLMS"}, None),
@@ -68,13 +68,7 @@ LISTS = ("cmd-flags", "samplers", "upscalers", "sd-models", "hypernetworks", "fa
          "prompt-styles", "embeddings")  # fmt: skip
 
 
-# UniPC leaves the refiner none of three steps, and a request that does not name the refiner should do without it.
-FEW = pytest.mark.xfail(strict=True, reason="no_step, though the request does not ask for the refiner")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=FEW) if name.endswith("UniPC") else name for name in SITUATIONS]
-)
+@pytest.mark.parametrize("name", SITUATIONS)
 def test_what_its_tests_ask_for(server: Server, name: str) -> None:
     path, body, refused = SITUATIONS[name]
     answer = server.post(f"/sdapi/v1/{path}", json=body)
@@ -89,7 +83,8 @@ def test_what_its_tests_ask_for(server: Server, name: str) -> None:
     else:
         assert len(answer.json()["images"]) == body["batch_size"] * body["n_iter"]
         for image in answer.json()["images"]:
-            assert picture(image).size == (64, body["height"])
+            larger = 2 if body.get("enable_hr") else 1
+            assert picture(image).size == (64 * larger, body["height"] * larger)
 
 
 @pytest.mark.parametrize("name", LISTS)

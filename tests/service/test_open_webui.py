@@ -190,7 +190,7 @@ def test_what_a_settings_page_asks_for(server: Server) -> None:
 @pytest.mark.parametrize(
     ("fields", "status", "field"),
     [
-        ({"sampler_name": "Restart"}, 400, "sampler_name"), ({"enable_hr": True}, 400, "enable_hr"),
+        ({"sampler_name": "Restart"}, 400, "sampler_name"), ({"tiling": True}, 400, "tiling"),
         ({"width": 32}, 400, "width"), ({"steps": 1, "refiner_switch_at": 0.5}, 400, "steps"),
         ({"override_settings": {"sd_model_checkpoint": "v1-5"}}, 404, "sd_model_checkpoint"),
     ],

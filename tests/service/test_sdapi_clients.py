@@ -166,7 +166,7 @@ def test_options_are_the_callers_own(guarded_server: Server) -> None:
 def test_what_is_there_and_does_nothing(server: Server) -> None:
     for path in ("unload-checkpoint", "reload-checkpoint", "refresh-vae", "refresh-embeddings", "refresh-loras"):
         assert server.post(f"/sdapi/v1/{path}").json() == {}
-    for path in ("script-info", "extensions", "sd-modules", "latent-upscale-modes"):
+    for path in ("script-info", "extensions", "sd-modules"):
         assert httpx.get(f"{server.url}/sdapi/v1/{path}").json() == []
     assert httpx.get(f"{server.url}/internal/ping").json() == {}
     for path in ("server-kill", "server-stop", "server-restart"):

@@ -91,7 +91,7 @@ def test_scripts_that_are_off_are_let_pass(name: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"enable_hr": True}, "enable_hr"), ({"tiling": True}, "tiling"), ({"restore_faces": True}, "restore_faces"),
+        ({"tiling": True}, "tiling"), ({"restore_faces": True}, "restore_faces"),
         ({"restore_faces": "true"}, "restore_faces"), ({"script_name": "X/Y/Z plot"}, "script_name"),
         ({"subseed_strength": 0.1}, "subseed_strength"), ({"seed_resize_from_w": 512}, "seed_resize_from_w"),
         ({"infotext": "a cube\nSteps: 5"}, "infotext"),
