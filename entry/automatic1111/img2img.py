@@ -79,11 +79,16 @@ class Img2Img(PicturesWanted):
         return FIT_MODES[self.resize_mode]
 
     @property
+    def resizes_latents(self) -> bool:
+        """Whether latents are brought to width x height, and not the picture."""
+        return self.resize_mode == LATENT_RESIZE and self.mask is None
+
+    @property
     def ignored(self) -> dict[str, str]:
         """The fields that were sent and had no effect, each with the reason."""
-        if self.resize_mode != LATENT_RESIZE:
+        if self.resize_mode != LATENT_RESIZE or self.resizes_latents:
             return super().ignored
-        return super().ignored | {"resize_mode": "latents are not resized here; the picture was, as by 0"}
+        return super().ignored | {"resize_mode": "with a mask, the picture is resized, as by 0"}
 
     @property
     def own_names(self) -> Mapping[str, str]:

@@ -58,6 +58,8 @@ def originals_of(wanted: Img2Img, settings: Settings) -> list[Original]:
 
 
 def _original(wanted: Img2Img, file: bytes, picture: Image.Image, mask: Image.Image | None, size: Size) -> Original:
+    if mask is None and wanted.resizes_latents and min(picture.size) >= MIN_SIDE_PX:
+        return Original(file=file, picture=picture, latents_px=size)
     if mask is None:
         return Original(file=file, picture=fitted(picture, size, wanted.fit_mode))
     mask = fitted(mask, picture.size, "stretch")  # some clients send the mask in another size

@@ -133,7 +133,7 @@ def test_what_is_no_picture_is_named(fields: dict[str, Any], field: str, status:
     assert (raised.value.status, raised.value.field) == (status, field)
 
 
-@pytest.mark.parametrize("resize_mode", [0, 1, 2, 3])
+@pytest.mark.parametrize("resize_mode", [0, 1, 2])
 def test_pictures_are_brought_to_the_wanted_size(resize_mode: int) -> None:
     made = original(halves(128, 64), width=64, height=128, resize_mode=resize_mode)
     assert made.picture.size == (64, 128)
@@ -148,9 +148,18 @@ def test_without_a_size_it_is_the_pictures_own() -> None:
     assert original(halves(32, 32), width=64, height=64).picture.size == (64, 64)
 
 
-def test_resizing_latents_is_told_to_have_no_effect() -> None:
-    assert wanted(resize_mode=3).ignored.keys() == {"resize_mode"}
-    assert wanted(resize_mode=2).ignored == {}
+def test_latents_are_resized_without_a_mask() -> None:
+    made = original(halves(128, 64), width=192, height=128, resize_mode=3)
+    assert (made.picture.size, made.latents_px) == ((128, 64), (192, 128))
+    tiny = original(halves(32, 32), width=64, height=64, resize_mode=3)
+    assert (tiny.picture.size, tiny.latents_px) == ((64, 64), None)
+    assert wanted(resize_mode=3).ignored == wanted(resize_mode=2).ignored == {}
+
+
+def test_with_a_mask_the_picture_is_resized_and_that_is_told() -> None:
+    masked = (halves(), square((32, 32, 96, 96)))
+    assert original(*masked, width=64, height=64, resize_mode=3).latents_px is None
+    assert wanted(*masked, resize_mode=3).ignored.keys() == {"resize_mode"}
 
 
 def test_a_mask_over_the_whole_picture() -> None:
