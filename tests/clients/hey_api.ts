@@ -69,11 +69,21 @@ told.fetched = bytes((await api.fetchPicture({ path: { name } })).data);
 const changed = (await api.editImage({ body: { ...fields, image: image() } })).data as typeof made;
 told.edited = (changed as { size: string }).size;
 told.model = (await api.retrieveModel({ path: { name: "sdxl" } })).data?.id;
-told.images = (await api.txt2Img({ body: { prompt, steps: 8 } })).data?.images?.length;
+const drawn = (await api.txt2Img({ body: { prompt, steps: 8 } })).data!.images!;
+told.images = drawn.length;
+told.more_images = [
+  (await api.img2Img({ body: { prompt, steps: 8, init_images: drawn } })).data?.images?.length,
+  (await api.extraBatchImages({ body: { imageList: [{ data: drawn[0], name: "a.png" }] } })).data?.images?.length,
+];
+await api.extraSingleImage({ body: { image: drawn[0], upscaler_1: "Lanczos" } });
+told.info = (await api.readPngInfo({ body: { image: drawn[0] } })).data?.info?.includes(prompt);
+told.no_words = (await api.interrogate({ throwOnError: false })).response?.status;
 await api.setOptions({ body: { sd_model_checkpoint: "mini" } });
 
 for (const simple of [
-  api.listModels, api.options, api.progress, api.interrupt, api.sdModels, api.loras, api.sdVae, api.embeddings,
+  api.listModels, api.callerOptions, api.skip, api.upscalers, api.latentUpscaleModes, api.hypernetworks,
+  api.faceRestorers, api.realesrganModels, api.promptStyles, api.scripts, api.scriptInfo, api.extensions, api.sdModules,
+  api.cmdFlags, api.memory, api.ping, api.unloadCheckpoint, api.reloadCheckpoint, api.progress, api.interrupt, api.sdModels, api.loras, api.sdVae, api.embeddings,
   api.samplers, api.schedulers, api.refreshCheckpoints, api.refreshLoras, api.refreshVae, api.refreshEmbeddings,
   api.livez, api.readyz, api.healthz, api.metrics,
 ])

@@ -26,8 +26,10 @@ PROMPT = "a green cone, white background"
 FIELDS: dict[str, Any] = {"prompt": PROMPT, "num_inference_steps": 8, "seed": 1}
 CONFIG = "content_type_overrides: {image/png: application/octet-stream}\n"  # as docs/guides/clients.md has it
 LISTS = ("sd_models", "loras", "sd_vae", "samplers", "schedulers", "embeddings", "refresh_checkpoints", "refresh_loras",
-         "refresh_vae", "refresh_embeddings", "list_models", "options", "progress", "interrupt", "livez", "readyz",
-         "healthz", "metrics")  # fmt: skip
+         "refresh_vae", "refresh_embeddings", "list_models", "caller_options", "progress", "interrupt", "skip", "livez",
+         "readyz", "healthz", "metrics", "upscalers", "latent_upscale_modes", "hypernetworks", "face_restorers",
+         "realesrgan_models", "prompt_styles", "scripts", "script_info", "extensions", "sd_modules", "cmd_flags",
+         "memory", "ping", "unload_checkpoint", "reload_checkpoint")  # fmt: skip
 
 
 class Made:
@@ -151,6 +153,14 @@ def test_openai(made: Made) -> None:
 def test_automatic1111(made: Made) -> None:
     answer = made.call("txt2img", body=made.models.Txt2Img(prompt=PROMPT, steps=8)).parsed
     assert len(answer.images) == 1
+    changed = made.models.Img2Img(prompt=PROMPT, steps=8, init_images=answer.images)
+    assert len(made.call("img2img", body=changed).parsed.images) == 1
+    single = made.models.ExtraSingle(image=answer.images[0], upscaler_1="Lanczos")
+    assert made.call("extra_single_image", body=single).parsed.image
+    named = made.models.NamedPicture(data=answer.images[0], name="a.png")
+    assert len(made.call("extra_batch_images", body=made.models.ExtraBatch(image_list=[named])).parsed.images) == 1
+    assert PROMPT in made.call("read_png_info", body=made.models.PngInfo(image=answer.images[0])).parsed.info
+    made.call("interrogate", status=404)
     made.call("set_options", body=made.models.Options(sd_model_checkpoint="mini"))
 
 

@@ -122,6 +122,7 @@ def test_hey_api(described: Path, server: Server) -> None:
     assert told["streams"] == [1, 1, 1]
     assert min(*told["pictures"], told["task"], told["fetched"]) > 1_000
     assert (told["size"], told["cancelled"], told["images"]) == (128, "canceled", 1)
+    assert (told["more_images"], told["info"], told["no_words"]) == ([1, 1], True, 404)
     assert (told["edited"], told["model"]) == ("128x128", "mini")
     assert (told["error"]["code"], told["error"]["field"]) == ("invalid_field", "width")
 

@@ -46,7 +46,7 @@ def test_the_runners_refuse_pickle_on_their_unix_sockets(server: Server, tmp_pat
     body = pickle.dumps(Attack(tmp_path / "harm"))
     sockets = runners_sockets()
     assert len(sockets) >= 2  # base and refiner
-    for path in sockets:
+    for path in filter(os.path.exists, sockets):  # other tests' servers may end meanwhile
         with httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=30) as client:
             answer = client.post(f"http://runner{endpoint}", content=body, headers={"content-type": MEDIA_TYPE})
             assert answer.status_code == 415

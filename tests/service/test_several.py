@@ -85,7 +85,7 @@ def test_a_bad_count(server: Server, n: Any) -> None:
 
 
 def test_what_fails_for_all_is_an_error(server: Server) -> None:
-    answer = server.post("/generate", json={**QUICK, "num_inference_steps": 1, "n": 4})
+    answer = server.post("/generate", json={**QUICK, "num_inference_steps": 1, "refine": "ensemble", "n": 4})
     assert (answer.status_code, answer.json()["code"]) == (400, "no_step")
 
 
@@ -135,7 +135,8 @@ def test_a_stream_says_which_picture(server: Server) -> None:
         assert own[-1][1]["seed"] == 1 + index
     one = events_of(server.post("/generate_stream", json=QUICK))
     assert all("index" not in data for _, data in one)
-    refused = server.post("/generate_stream", json={**QUICK, "num_inference_steps": 1, "n": 2})
+    few = {**QUICK, "num_inference_steps": 1, "refine": "ensemble", "n": 2}
+    refused = server.post("/generate_stream", json=few)
     assert (refused.status_code, refused.json()["code"]) == (400, "no_step")
 
 

@@ -39,7 +39,8 @@ export class Fields {
   // Each sampler has some of them only. The model's own default goes with the model's own sampler, and with no other.
   learnSchedules() {
     const sampler = this.controls.get("scheduler");
-    const names = this.ofSchedule.enum.filter((name) => this.schedules[sampler.value].includes(name));
+    const there = this.schedules[sampler.value] ?? this.ofSchedule.enum; // there is no sampler yet while nothing is ready
+    const names = this.ofSchedule.enum.filter((name) => there.includes(name));
     const own = sampler.isChanged ? "default" : this.ofSchedule.default;
     this.controls.get("schedule").learn({ ...this.ofSchedule, enum: names }, own);
   }
