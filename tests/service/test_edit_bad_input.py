@@ -106,8 +106,8 @@ def test_a_strength_that_leaves_no_step(server: Server) -> None:
 
 
 def test_steps_of_which_the_refiner_gets_none(server: Server) -> None:
-    few = {"refine": "ensemble", "high_noise_frac": "0.9999", "num_inference_steps": "2"}
-    assert_names(send(server, **few), "num_inference_steps")
+    few = send(server, refine="ensemble", high_noise_frac="0.9999", num_inference_steps="2")
+    assert_names(few, "num_inference_steps")
 
 
 def test_fields_that_nobody_has_filled_in_count_as_left_out(server: Server) -> None:
