@@ -81,7 +81,8 @@ def test_lists_and_progress(api: webuiapi.WebUIApi) -> None:
     assert [re.sub(r" \[.*", "", title) for title in api.util_get_model_names()] == ["mini", "mini/refiner"]
     assert [each["name"] for each in api.get_upscalers()] == ["None", "Lanczos", "Nearest"]
     assert api.get_scripts() == {"txt2img": [], "img2img": []}
-    for nothing in (api.get_latent_upscale_modes, api.get_hypernetworks, api.get_face_restorers,
+    assert api.get_latent_upscale_modes() == [{"name": "Latent"}]
+    for nothing in (api.get_hypernetworks, api.get_face_restorers,
                     api.get_realesrgan_models, api.get_prompt_styles, api.get_loras, api.get_sd_vae):  # fmt: skip
         assert nothing() == []
     assert api.get_cmd_flags()["api"] is True

@@ -109,7 +109,8 @@ def test_a_stage_that_begins_anew_starts_a_new_pace() -> None:
 def test_a_runner_is_asked_for_its_share_of_the_previews() -> None:
     assert Follower().headers == {}
     follower = Follower(previews=3)
-    assert follower.headers == {"x-previews": "3", "x-steps-before": "0"}
+    follower.steps_beyond = 5
+    assert follower.headers == {"x-previews": "3", "x-steps-before": "0", "x-steps-beyond": "5"}
     follower.hear("base", frame(**BASE, step=8))
-    follower.to_next_stage()
-    assert follower.headers == {"x-previews": "3", "x-steps-before": "8"}
+    follower.to_second_pass()
+    assert follower.headers == {"x-previews": "3", "x-steps-before": "8", "x-steps-beyond": "0"}
