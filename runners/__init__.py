@@ -19,8 +19,9 @@ def _runners() -> int:
         return 2
 
 
-_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores // _runners())))
+if "OMP_NUM_THREADS" not in os.environ:  # BentoML's workers inherit it from the process that starts them
+    _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    os.environ["OMP_NUM_THREADS"] = str(max(1, _cores // _runners()))
 # Their warnings repeat prompts and name packages that nothing here needs; a log file has no place for progress bars.
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

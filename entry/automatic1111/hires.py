@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from entry.automatic1111.forgiving import Forgiving, as_number
 from entry.automatic1111.samplers import Sampling, our_sampler
 from sdxl.errors import invalid_field, shorten
+from sdxl.request.fields import MAX_STEPS
 from sdxl.request.hires import Hires, Upscaler
 
 LATENT_MODES = ("Latent",)
 USUAL_STRENGTH, LEAST_STRENGTH = 0.75, 0.02
-MAX_STEPS = 150
 _UPSCALERS: Mapping[str, Upscaler] = {"lanczos": "lanczos", "none": "lanczos", "nearest": "nearest"}
 _SAME = ("", "none", "use same checkpoint", "use same sampler")
 _THEIRS = {

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from pydantic_core import from_json
 
 from sdxl.errors import shorten
-from sdxl.request.fields import Guidance, ModelName, Pair, PromptSyntax, Seed, Side, Steps, Strength
+from sdxl.request.fields import MAX_STEPS, Guidance, ModelName, Pair, PromptSyntax, Seed, Side, Steps, Strength
 from sdxl.request.samplers import SAMPLERS, SamplerName
 from sdxl.request.schedules import ScheduleName
 from sdxl.request.shared import SharedFields
@@ -23,7 +23,7 @@ class MetadataFieldError(HandOffError):
 
 
 Cutoff = Annotated[int, Field(ge=0, le=1_000)]
-StepsDone = Annotated[int, Field(ge=0, le=150)]
+StepsDone = Annotated[int, Field(ge=0, le=MAX_STEPS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

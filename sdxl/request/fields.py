@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Stri
 MAX_PROMPT_CHARACTERS = 8_000  # of a request's four texts together: JPEG has room for 64 KB of them
 MAX_REQUEST_BYTES = 256_000  # as JSON: so many characters, each escaped to 12 bytes, and the rest
 MAX_SEED = 2**32 - 1
+MAX_STEPS = 150
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 8_192
 
 RefineMode = Literal["ensemble", "sdedit", "none"]
@@ -29,7 +30,7 @@ ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200, patte
 Integer = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Side = Annotated[Integer, Field(ge=MIN_SIDE_PX, le=MAX_SIDE_PX, multiple_of=8)]
-Steps = Annotated[Integer, Field(ge=1, le=150)]
+Steps = Annotated[Integer, Field(ge=1, le=MAX_STEPS)]
 Guidance = Annotated[Number, Field(ge=0, le=30)]
 Score = Annotated[Number, Field(ge=0, le=10)]
 Share = Annotated[Number, Field(ge=0, le=1)]
