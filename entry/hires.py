@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from entry.http.upload import Original
 from runners.frames import Frame, pixels_of
 from sdxl.errors import invalid_field
+from sdxl.request.fields import MIN_SIDE_PX
 from sdxl.request.hires import Hires
 from sdxl.request.requests import EditRequest, GenerationRequest
 from sdxl.request.settled import Defaults
@@ -36,10 +37,11 @@ def second_pass(request: GenerationRequest, hires: Hires, seed: int | None, step
 
 
 def check_size(request: GenerationRequest, hires: Hires, defaults: Defaults, max_pixels: int) -> None:
-    """Raises RelayError (400) for a large picture that is too large, before the small one is made."""
+    """Raises RelayError (400) for a size that no picture can have, before the small picture is made."""
     width, height = hires.size(request.width or defaults.width, request.height or defaults.height)
-    if width * height > max_pixels:
-        raise invalid_field("hires", f"{width} x {height}", f"width x height of at most {max_pixels} pixels together")
+    if min(width, height) < MIN_SIDE_PX or width * height > max_pixels:
+        allowed = f"{MIN_SIDE_PX} px a side or more, and at most {max_pixels} pixels together"
+        raise invalid_field("hires", f"{width} x {height}", allowed)
 
 
 def enlarged(made: Frame, hires: Hires) -> Original:

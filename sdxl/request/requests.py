@@ -13,6 +13,7 @@ from pydantic import Field, Strict, field_validator, model_validator
 
 from sdxl.errors import invalid_field
 from sdxl.request.fields import (
+    MAX_PROMPT_CHARACTERS,
     EditRefineMode,
     Guidance,
     Integer,
@@ -32,7 +33,7 @@ from sdxl.request.hires import Hires
 from sdxl.request.samplers import SamplerName, with_present_names
 from sdxl.request.schedules import ScheduleName
 from sdxl.request.settled import Defaults, Edit, Generation, Refinement
-from sdxl.request.shared import SharedFields
+from sdxl.request.shared import TEXTS, SharedFields
 
 
 class _Request(SharedFields):
@@ -103,9 +104,15 @@ class GenerationRequest(_Request):
     """A second pass over the enlarged picture, in which the refiner has its part. The first one is the base's alone."""
 
     def model_post_init(self, _context: object) -> None:
-        """Raises RelayError (400) for ways of refining that a second pass does not have."""
-        if self.hires is not None and self.refine == "sdedit":
+        """Raises RelayError (400) for what a second pass cannot have."""
+        if self.hires is None:
+            return
+        if self.refine == "sdedit":
             raise invalid_field("refine", self.refine, "ensemble or none, with hires")
+        texts = [*(getattr(self, name) for name in TEXTS), self.hires.prompt, self.hires.negative_prompt]
+        if (together := sum(len(text or "") for text in texts)) > MAX_PROMPT_CHARACTERS:
+            allowed = f"up to {MAX_PROMPT_CHARACTERS} characters of all prompts together"
+            raise invalid_field("hires", f"{together} characters", allowed)
 
     def with_defaults(self, defaults: Defaults) -> Generation:
         """Settles what was left out; the seed must have been drawn (else pydantic's ValidationError).

@@ -118,7 +118,9 @@ def test_the_second_pass_may_differ(made: Studio) -> None:
     [
         ({"hires": {"scale": 4}, "width": 128}, "hires"),
         ({"hires": {"width": 512, "height": 512}}, "hires"),
+        ({"hires": {"width": 64}, "width": 256}, "hires"),  # 64 x 16
         ({"hires": {}, "refine": "sdedit"}, "refine"),
+        ({"hires": {"prompt": "b" * 5_000}, "prompt_2": "a" * 4_000}, "hires"),
     ],
 )
 def test_what_is_refused(made: Studio, fields: dict[str, Any], field: str) -> None:
